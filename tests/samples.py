@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trionet import NodeAddress, Remote, Replies, Template, current_call, rpc
+from trionet import NodeAddress, Remote, Replies, Template, current_call, register_type, rpc
 
 if TYPE_CHECKING:
     from trionet import Member, Node
@@ -32,6 +34,11 @@ class Counter:
     def add(self, amount: int = 1) -> int:
         """Return the new total."""
         self.total += amount
+        return self.total
+
+    @rpc(name="total")
+    def current(self) -> int:
+        """Return the total."""
         return self.total
 
 
@@ -177,3 +184,49 @@ class Sleeper:
     def block_thread(self, seconds: float) -> str:
         time.sleep(seconds)
         return "rested"
+
+
+class Ticker:
+    """Streams."""
+
+    @rpc
+    async def ticks(self, count: int) -> AsyncIterator[int]:
+        """Yield numbers."""
+        for number in range(count):
+            yield number
+
+
+@register_type
+@dataclass
+class Order:
+    """A type of the user's."""
+
+    item: str
+    count: int
+
+
+class Echo:
+    """Returns what it gets."""
+
+    @rpc
+    def back(self, *args: Any, **kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments."""
+        return list(args), kwargs
+
+    @rpc
+    def order(self) -> Order:
+        """Return a value of a type that others may not have."""
+        return Order("tea", 2)
+
+
+class Talker:
+    """Prints what it is told, and returns the number of its characters."""
+
+    @rpc
+    def say(self, text: str) -> int:
+        print(text)  # noqa: T201  that is what it is for
+        return len(text)
+
+
+def make_talker() -> Talker:
+    return Talker()

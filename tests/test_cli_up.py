@@ -20,7 +20,7 @@ import trio
 from tests.launchers.families import Family, marked_family
 from tests.node_processes import ROOT, clean_environment
 from tests.waiting import DEADLINE_S, is_listening, wait_until
-from trionet import Node, NodeAddress, Remote, TrionetError, open_node
+from trionet import Node, NodeAddress, NodeConfig, Remote, TrionetError, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -289,3 +289,55 @@ async def test_wrong_usage_is_one_line_and_status_2(up: Start, arguments: list[s
     assert line.startswith("trionet up: ")
     assert reason in line
     assert await command.read_line() == ""
+
+
+async def test_with_join_the_nodes_become_members_of_a_cluster(up: Start) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(NodeConfig(join=[])) as node:
+            command = up("2", "--json", "--join", str(node.address))
+            addresses = await command.addresses()
+            expected = sorted([node.sid, *(address.sid for address in addresses)])
+            await wait_until(lambda: [member.sid for member in node.members()] == expected)
+            command.process.terminate()
+            assert await command.wait() == 0
+            await wait_until(lambda: [member.sid for member in node.members()] == [node.sid])
+
+
+async def test_services_are_named_by_their_class_or_by_the_option_and_lines_by_their_node(up: Start) -> None:
+    services = ["--service", "tests.samples:Talker", "--service", "other=tests.samples:Talker"]
+    command = up("2", "--json", *services)
+    addresses = await command.addresses()
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            for address in addresses:
+                for name in ("talker", "other"):
+                    remote = Remote(node=address, service=name, method="say")
+                    assert await node.local.comm.send(["good morning"], remote) == 12
+    command.process.terminate()
+    assert await command.wait() == 0
+    lines = command.said().splitlines()
+    for address in addresses:
+        assert lines.count(f"[{address.sid} {address}] good morning") == 2, lines
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--service", "nowhere.at.all:Class"], "can't import 'nowhere.at.all'"),
+        (["--service", "tests.samples:nothing"], "'tests.samples' has no 'nothing'"),
+        (["--service", "tests.samples"], "expected 'package.module:name'"),
+        (["--service", "tests.samples:make_talker"], "use NAME=tests.samples:make_talker"),
+        (
+            ["--service", "tests.samples:Talker", "--service", "tests.samples:Talker"],
+            "two services are called 'talker'",
+        ),
+        (["--service", "status=tests.samples:Talker"], "'status' is a built-in service"),
+        (["--join", "nonsense"], "nonsense"),
+    ],
+)
+async def test_an_option_that_can_t_be_used_is_one_line(up: Start, words: list[str], text: str) -> None:
+    command = up("1", *words)
+    assert await command.wait() in (1, 2)
+    (line,) = command.said().splitlines()
+    assert line.startswith("trionet up: ")
+    assert text in line

@@ -46,6 +46,7 @@ def test_a_configuration_is_frozen() -> None:
         ("stop_grace_s", float("nan")),
         ("restart", "sometimes"),
         ("log_level", "loud"),
+        ("log_format", "xml"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_from_python_and_from_a_mapping(setting: str, value: Any) -> None:
@@ -147,6 +148,7 @@ def test_a_missing_file_or_a_directory_is_an_error_that_names_it(tmp_path: Path)
         ("TRIONET_TEMPLATES", '{"census": "shop:Census"}', {"templates": {"census": "shop:Census"}}),
         ("TRIONET_STOP_GRACE_S", "0.5", {"stop_grace_s": 0.5}),
         ("TRIONET_LOG_LEVEL", "debug", {"log_level": "debug"}),
+        ("TRIONET_LOG_FORMAT", "json", {"log_format": "json"}),
         ("TRIONET_TRANSPORT", "http", {"transport": "http"}),
         ("TRIONET_RESTART", "on_failure", {"restart": "on_failure"}),
         ("TRIONET_LAUNCHER", "ssh:far", {"launcher": "ssh:far"}),

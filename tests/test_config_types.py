@@ -105,6 +105,7 @@ WRONG: dict[str, list[Any]] = {
     "restart": ["sometimes", None, True, ["never"]],
     "detach": [1, "no", None],
     "log_level": ["loud", None, 10, Name("info")],
+    "log_format": ["xml", None, True, Name("json")],
 }
 
 

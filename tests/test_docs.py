@@ -309,7 +309,7 @@ class Shell:
                 own = ["-p", "no:cacheprovider", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
             case ["trionet", *arguments]:
-                return self._wait_for([sys.executable, "-m", "trionet", *arguments], settings)
+                return self._as_shown(self._wait_for([sys.executable, "-m", "trionet", *arguments], settings))
             case ["echo", "$?"]:
                 return f"{self._status}\n"
         raise AssertionError(f"no way to run {line!r}")

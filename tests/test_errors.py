@@ -12,6 +12,7 @@ import trio.testing
 import trionet
 from tests.test_values_in_calls import open_nodes
 from trionet import (
+    CallCancelled,
     CallTimeout,
     ConnectionLost,
     DecodeError,
@@ -69,7 +70,8 @@ NUMBERS = {
     "RemoteError": 13,
     "ConnectionLost": 1100,
     "OrphanedCalls": 1101,
-    "UnexpectedAnswer": 1102,
+    "CallCancelled": 1102,
+    "UnexpectedAnswer": 1103,
 }
 
 MAELSTROM = {
@@ -97,6 +99,7 @@ def test_every_error_is_of_exactly_one_family() -> None:
 def test_an_error_that_may_have_happened_is_a_timeout_something_lost_or_the_handlers_own() -> None:
     assert {kind for kind in ALL if issubclass(kind, IndefiniteError)} == {
         IndefiniteError,
+        CallCancelled,
         CallTimeout,
         ConnectionLost,
         OrphanedCalls,

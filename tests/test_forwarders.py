@@ -163,6 +163,8 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
         lambda far: [[], remote_of(far, method="block")],
         "local/probe/block",
     ),
+    "local diagnosis.survey": ("local/diagnosis/survey", lambda _: [], "local/diagnosis/examine"),
+    "local diagnosis.overview": ("local/diagnosis/overview", lambda _: [], "local/diagnosis/figures"),
     "group comm.send": ("all/comm/send", lambda _: [[], TARGET], "local/probe/change"),
     "remote group comm.send": (
         "local/comm/send",
@@ -176,6 +178,12 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "group gossip.tasks": ("all/gossip/tasks", lambda _: [], "local/gossip/tasks"),
     "group status.get": ("all/status/get", lambda _: ["nid"], "local/status/get"),
     "group status.stop": ("all/status/stop", lambda _: [], "local/status/stop"),
+    "local inspection.calls": ("local/inspection/calls", lambda _: [], "local/inspection/report_calls"),
+    "local inspection.cancel_call": (
+        "local/inspection/cancel_call",
+        lambda _: ["an-id"],
+        "local/inspection/cancel_own_calls",
+    ),
     "group groups.get": ("all/groups/get", lambda _: ["all"], "local/groups/get"),
     "group groups.put": ("all/groups/put", lambda _: ["g", []], "local/groups/put"),
     "group groups.add": ("all/groups/add", lambda far: ["all", remote_of(far)["node"]], "local/groups/add"),
@@ -219,11 +227,16 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
 }
 
 NOT_FORWARDING = {
+    "local diagnosis": {"examine", "figures"},  # connections and pings, no calls
     "local status": {"get", "stop", "spawn", "reload"},  # a spawned node is asked by the protocols alone
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
     "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},
-    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
+    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
+    "local inspection": {
+        *("config", "events", "groups", "logs", "members", "services", "spread"),
+        *("report_calls", "cancel_own_calls", "statistics", "status", "tags", "watch_events", "watch_logs"),
+    },
     "local kept": {"keep", "end", "held", "remove"},
     # The members exchange what they know of keys in their own names: whoever may change them at one may at all.
     "local keys": {"status", "use", "retire", "reload", "rollout", "take_step", "exchange", "give"},

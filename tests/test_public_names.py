@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -37,9 +39,16 @@ def _defined_names(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
+def _imports(tree: ast.Module) -> list[ast.ImportFrom]:
+    """Return the imports of a module at run time; for the package also those that it makes late."""
+    is_lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in ast.walk(tree))
+    statements = ast.walk(tree) if is_lazy else tree.body
+    return [statement for statement in statements if isinstance(statement, ast.ImportFrom)]
+
+
 def _imported_names(tree: ast.Module) -> set[str]:
-    imports = [statement for statement in tree.body if isinstance(statement, ast.ImportFrom)]
-    return {alias.asname or alias.name for statement in imports for alias in statement.names}
+    names = {alias.asname or alias.name for statement in _imports(tree) for alias in statement.names}
+    return names - {"TYPE_CHECKING", "Any", "Final", "import_module"}
 
 
 def _listed_names(tree: ast.Module) -> list[str]:
@@ -65,8 +74,30 @@ def test_a_module_lists_each_public_name_that_it_defines_once_and_else_only_impo
 def test_the_package_lists_every_name_that_it_imports_and_each_can_be_used(
     modules: dict[str, ast.Module],
 ) -> None:
-    assert _imported_names(modules["trionet"]) == set(trionet.__all__)
+    assert _imported_names(modules["trionet"]) - {"__version__"} == set(trionet.__all__)
     assert [name for name in trionet.__all__ if getattr(trionet, name, None) is None] == []
+
+
+@pytest.mark.slow
+def test_each_name_of_the_package_is_what_checkers_take_it_for_whatever_was_imported_before(
+    modules: dict[str, ast.Module],
+) -> None:
+    defined = {
+        alias.name: statement.module
+        for statement in _imports(modules["trionet"])
+        if statement.level and statement.module != "version"
+        for alias in statement.names
+    }
+    inner = sorted({f"trionet.{module}" for module in defined.values()})
+    code = (
+        f"import importlib, trionet\n"
+        f"for module in {inner}: importlib.import_module(module)\n"
+        f"for name, module in {defined}.items():\n"
+        f"    assert getattr(trionet, name) is getattr(importlib.import_module('trionet.' + module), name), name\n"
+        f"assert set(trionet.__all__) <= set(dir(trionet))\n"
+        f"assert not hasattr(trionet, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
 def test_a_public_class_or_function_has_a_docstring(modules: dict[str, ast.Module]) -> None:

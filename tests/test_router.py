@@ -22,7 +22,8 @@ from trionet import (
     current_call,
 )
 from trionet.message import Call
-from trionet.router import Method, Router, is_awaitable
+from trionet.prepared_call import is_awaitable
+from trionet.router import Method, Router
 
 CALLER = NodeAddress("127.0.0.1", 8080)
 

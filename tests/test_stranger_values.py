@@ -29,7 +29,8 @@ from trionet.codec import JSON, MESSAGEPACK, Codec
 from trionet.hashing import MAX_SAME_HASH, check_hashes
 from trionet.maelstrom.envelope import BadLine
 from trionet.maelstrom.envelope import decode as decode_line
-from trionet.protocols.link.frames import CallFrame, FrameError, Item, Reply, decode_frame, encode_frame
+from trionet.protocols.link.decoding import decode_frame
+from trionet.protocols.link.frames import CallFrame, FrameError, Item, Reply, encode_frame
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:

@@ -105,9 +105,14 @@ class Access:
         name, place = call.principal or ANYONE, call.client or call.caller
         whom = f"{name} at {place}" if place and not by and name.kind in _PLACELESS else str(name)
         text = "the call of %s by %s%s was refused: %s, as %s"
-        _log.warning(text, what, whom, by, reason, who, extra=about(whom, what))
+        _log.warning(text, what, whom, by, reason, who, extra=_fields(whom, what, call))
         # The reasons of a policy are the operator's own.
         raise NotPermitted(f"{who} may not call {what}: {reason.partition(':')[0]}")
+
+
+def _fields(whom: str, what: str, call: Call) -> dict[str, object]:
+    """Return the fields of a line about a refused call."""
+    return about(whom, what, principal=whom, call_id=call.id, gid=call.gid, service=call.service, method=call.method)
 
 
 def _closed(call: Call) -> str:

@@ -11,7 +11,7 @@ import functools
 import inspect
 import types
 import typing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .conversion import Converter, Misfit, converter_for
 from .errors import MalformedRequest
@@ -20,7 +20,8 @@ from .user_code import attempt, attribute
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Method"]
+
+__all__ = ["Method", "Signature", "signature_of"]
 
 _MOST_WRAPPERS = 100
 _ABCS: Final = {name: getattr(collections.abc, name) for name in collections.abc.__all__}
@@ -48,6 +49,7 @@ class Method:
         is_read: whether it is marked as one that only reads.
         answer: the converter to its annotated return type, or to that of its items; None if any value fits.
         lower: returns an answer in a form that travels; None if its type travels by itself.
+        ok: the histogram of its calls that return a value, from the first one on; None before.
     """
 
     __slots__ = (
@@ -60,6 +62,7 @@ class Method:
         "is_stream",
         "is_sync",
         "lower",
+        "ok",
     )
 
     def __init__(
@@ -85,9 +88,15 @@ class Method:
         self.in_thread: bool = in_thread
         self.abandon_on_cancel: bool = abandon_on_cancel
         self.is_read: bool = is_read
+        self.ok: list[int] | None = None
         self.is_sync: bool = self._plan.is_sync and not in_thread
         self.answer: Converter | None = self._plan.answer
         self.lower: Callable[[Any], Any] | None = self._plan.lower
+
+    @property
+    def signature(self) -> str:
+        """Its name and parameters, for people."""
+        return self._plan.shown()
 
     def bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, is_json: bool = False
@@ -217,9 +226,9 @@ class _Plan:
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as exc:
-            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
+            raise MalformedRequest(f"the arguments don't fit {self.shown()}: {exc}") from exc
         if self._bound in kwargs:  # a **kwargs would accept it
-            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {self._bound!r} is the service itself")
+            raise MalformedRequest(f"the arguments don't fit {self.shown()}: {self._bound!r} is the service itself")
         for name, value in bound.arguments.items():
             if name in self._converters:
                 bound.arguments[name] = self._convert_named(name, value, is_json)
@@ -245,9 +254,10 @@ class _Plan:
         try:
             return converter.fit(value, is_json)
         except Misfit as misfit:
-            raise MalformedRequest(f"argument {name!r} of {self._shown()}: {misfit}") from misfit
+            raise MalformedRequest(f"argument {name!r} of {self.shown()}: {misfit}") from misfit
 
-    def _shown(self) -> str:
+    def shown(self) -> str:
+        """Return its name and signature, for people."""
         if self._signature is None:
             return self._name
         shown = [
@@ -362,3 +372,26 @@ def _annotations(function: Any) -> dict[str, Any]:
         single = types.SimpleNamespace(__annotations__={name: annotation})
         found |= attempt(typing.get_type_hints, single, namespace, default=dict[str, Any]())
     return found
+
+
+class Signature(NamedTuple):
+    """What a method says of itself.
+
+    Attributes:
+        parameters: its parameters, without that of its object; None if it has no signature.
+        annotations: the types of its parameters, and of its value as ``return``, as far as they can be evaluated.
+        doc: its docstring; empty if it has none.
+    """
+
+    parameters: list[inspect.Parameter] | None
+    annotations: Mapping[str, Any]
+    doc: str
+
+
+def signature_of(method: Method) -> Signature:
+    """Return what the callable of `method` says of itself."""
+    call = method.call
+    signature = attempt(inspect.signature, call, default=None)
+    doc = attempt(inspect.getdoc, _innermost(call), default=None)
+    parameters = None if signature is None else list(signature.parameters.values())
+    return Signature(parameters, _annotations(_innermost(call)), doc if isinstance(doc, str) else "")

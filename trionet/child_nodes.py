@@ -12,16 +12,16 @@ import trio
 
 from .config import NodeConfig
 from .errors import MalformedRequest, TemporarilyUnavailable
-from .identity import check_name, is_loopback
+from .identity import NodeAddress, check_name, is_loopback
 from .launchers.passed_code import pass_code, portable
 from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
+from .under_trio import check_under_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .events import Event
-    from .identity import NodeAddress
     from .launchers import Launcher
     from .launchers.registry import Launchers
     from .security.live_keys import LiveKeys
@@ -33,7 +33,12 @@ _ON_THIS_MACHINE: Final = ("forkserver", "subprocess", _IN_PROCESS)
 
 
 class ChildNodes:
-    """Spawns nodes by launchers."""
+    """Spawns nodes by launchers.
+
+    Attributes:
+        supervised: the spawned nodes that are starting, running, stopping, or to be started again.
+        booted: the spawned nodes that have booted so far, restarts included.
+    """
 
     def __init__(
         self,
@@ -52,6 +57,8 @@ class ChildNodes:
         settings of its `certificate`, unless they have their own.
         """
         self.nursery = nursery
+        self.supervised: int = 0
+        self.booted: int = 0
         self._launchers = launchers
         self._default_launcher = default_launcher
         self._publish = publish
@@ -68,8 +75,16 @@ class ChildNodes:
         """Whether no node is running, starting or stopping."""
         return not self.nursery.child_tasks
 
+    async def spawn_for(self, spawner: NodeConfig, config: NodeConfig, is_member: bool) -> NodeAddress:
+        """Start a child of a node with the configuration `spawner`, which may be a member of a cluster."""
+        config = self.of_cluster(config, spawner)
+        if config.join is None and is_member:
+            config = self.joining(config, spawner, NodeAddress.of(self._own))
+        return await self.spawn(config)
+
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node, and return its address once it has booted; see `Status.spawn`."""
+        check_under_trio("node.spawn")
         self._check_open()
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
@@ -80,9 +95,7 @@ class ChildNodes:
             try:
                 # The task inherits what is passed.
                 with pass_keys(self._keys if config.key_file is None else None, self._own), pass_code(code):
-                    address: NodeAddress = await self.nursery.start(
-                        keep_running, launcher, config, self._publish, self._booted
-                    )
+                    address: NodeAddress = await self.nursery.start(self._supervise, launcher, config)
             finally:
                 del self._starting[scope]
             return address
@@ -92,7 +105,17 @@ class ChildNodes:
         """Call ``listener(address)`` whenever a spawned node has booted, restarts included."""
         self._boot_listeners.append(listener)
 
+    async def _supervise(
+        self, launcher: Launcher, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress]
+    ) -> None:
+        self.supervised += 1
+        try:
+            await keep_running(launcher, config, self._publish, self._booted, task_status=task_status)
+        finally:
+            self.supervised -= 1
+
     def _booted(self, node: NodeAddress) -> None:
+        self.booted += 1
         for listener in self._boot_listeners:
             listener(node)
 
@@ -119,8 +142,11 @@ class ChildNodes:
     def of_cluster(self, config: NodeConfig, spawner: NodeConfig) -> NodeConfig:
         """Return the configuration of a child, which is of the cluster of its spawner unless it names another.
 
-        So they are of one cluster before they get a key, too, and believe each other's code.
+        So they are of one cluster before they get a key, too, and believe each other's code. They share its standard
+        error, and log in its format.
         """
+        if spawner.log_format != NodeConfig().log_format:
+            config = msgspec.structs.replace(config, log_format=spawner.log_format)
         is_named = config.cluster != NodeConfig().cluster
         return config if is_named else msgspec.structs.replace(config, cluster=spawner.cluster)
 

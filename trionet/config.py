@@ -9,7 +9,6 @@ Invariant: each setting, from any source, has its type and range, and shares no 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import tomllib
@@ -50,6 +49,7 @@ _CHOICES = {
     "restart": ("never", "on_failure", "always"),
     "profile": tuple(PROFILES),
     "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
 }
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  it is refused, not used
 CERTIFICATE_FILES = ("certificate_file", "private_key_file", "ca_file")
@@ -66,9 +66,14 @@ class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has 
         return super().__call__(**settings)
 
 
+_ALIASES = {"host": "ip", "address": "ip", "bind": "ip", "seeds": "join", "peers": "join"}  # other libraries' words
+
+
 def _check_known(name: object, cls: Any) -> None:
     if name not in cls.__struct_fields__:
-        similar = difflib.get_close_matches(str(name), cls.__struct_fields__, n=1)
+        import difflib  # only on an error
+
+        similar = difflib.get_close_matches(_ALIASES.get(str(name), str(name)), cls.__struct_fields__, n=1)
         raise ConfigError(f"there is no setting {name!r:.100}" + (f"; there is {similar[0]!r}" if similar else ""))
 
 
@@ -116,6 +121,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         child_launcher: the launcher of the nodes that it spawns, unless their configuration has a `launcher`. None: its
             own `launcher`; else ``forkserver``.
         log_level: for ``trionet-node``: debug, info, warning, error.
+        log_format: likewise: ``text``, or ``json``, one object a line; so do the nodes that it spawns.
         launcher: its launcher: ``forkserver``, ``subprocess``, ``in_process``, ``ssh:HOST``, or a registered one. None:
             the spawner's `child_launcher`.
         restart: whether its spawner restarts it when it ends: ``never``, ``on_failure`` (an exit status other than 0,
@@ -147,6 +153,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     busy_poll: bool = True
     child_launcher: str | None = None
     log_level: str = "info"
+    log_format: Literal["text", "json"] = "text"
     launcher: str | None = None
     restart: Literal["never", "on_failure", "always"] = "never"
     detach: bool = False

@@ -6,18 +6,23 @@ Invariant: the tasks and the threads that a handler has started answer its call,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
-from .nesting import Holding, position
+from .nesting import Holding, Lineage, position
 from .principal import ANYONE, Principal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .identity import NodeAddress
     from .message import Call
 
-__all__ = ["AnsweredCall", "CurrentCall", "answered_call", "current_call"]
+__all__ = ["AnsweredCall", "CurrentCall", "Ending", "Endings", "Tracing", "answered_call", "current_call"]
+
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class CurrentCall:
@@ -25,23 +30,27 @@ class CurrentCall:
 
     Attributes:
         id: the caller's id for it; the same at every member of a fan-out.
+        parent: the id of the caller's running call in whose handler it was made; empty if it was made outside of any.
         caller: the calling node, unverified; None for a client that is no node, as curl.
         gid: the group of the service; ``"local"`` for a node's own services.
         service, method: their names.
         key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
         principal: in whose name it is made: where it entered the cluster, whoever forwarded it; see `Principal`.
+        trace: its trace context, as a frame has it: trace id, span id, flags, state; empty without one.
     """
 
-    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "principal", "service")
+    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "parent", "principal", "service", "trace")
 
     def __init__(self, call: Call, deadline: float) -> None:
         self.id: str = call.id
+        self.parent: str = call.parent
         self.caller: NodeAddress | None = call.caller
         self.gid: str = call.gid
         self.service: str = call.service
         self.method: str = call.method
         self.key_id: bytes = call.key_id
         self.principal: Principal = call.principal or ANYONE
+        self.trace: bytes = call.trace
         self._deadline = deadline
 
     @property
@@ -58,6 +67,36 @@ class CurrentCall:
             return self._deadline
 
 
+class Ending:
+    """The cancellation of a running call by another than its caller.
+
+    Attributes:
+        reason: the text for its caller.
+        ended: set once its handler has ended.
+    """
+
+    __slots__ = ("ended", "reason")
+
+    def __init__(self, reason: str) -> None:
+        self.reason: str = reason
+        self.ended: trio.Event = trio.Event()
+
+
+class Endings(dict["AnsweredCall", Ending]):
+    """The running calls of a node that others than their callers have cancelled."""
+
+    def begin(self, call: AnsweredCall, reason: str) -> Ending:
+        """Add a call, once."""
+        return self.setdefault(call, Ending(reason))
+
+    def end(self, call: AnsweredCall) -> Ending | None:
+        """Remove a call whose handler has ended; None if it is none of them."""
+        ending = self.pop(call, None)
+        if ending is not None:
+            ending.ended.set()
+        return ending
+
+
 class AnsweredCall(ABC):
     """A call with a running handler: the handler's position."""
 
@@ -69,12 +108,33 @@ class AnsweredCall(ABC):
         """The depth of the calls made by its handler; see `trionet.nesting`."""
 
     @abstractmethod
+    def lineage(self, router: object) -> Lineage:
+        """Return the lineage of the calls that its handler makes by way of the node of `router`."""
+
+    @abstractmethod
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
+
+    def abandon(self) -> None:  # noqa: B027  only a call with a span has something to end
+        """Handle that what its begin has returned is never awaited."""
 
     @abstractmethod
     def forwards_for(self, router: object) -> Principal | None:
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself."""
+
+
+class Tracing(Protocol[T_co]):
+    """Makes the spans of the calls that a node answers.
+
+    Attributes:
+        provider: returns OpenTelemetry's tracer provider; None while none is set.
+    """
+
+    provider: Callable[[], object | None]
+
+    @property
+    def traced(self) -> Callable[..., T_co]:
+        """Returns a prepared call that runs in a span; called with the arguments of one, and `is_rumor`."""
 
 
 def answered_call() -> AnsweredCall | None:

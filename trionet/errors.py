@@ -33,7 +33,8 @@
         ├── RemoteError                13   the handler's own exception
         ├── ConnectionLost           1100   lost after sending
         ├── OrphanedCalls            1101   cancelled, without a confirmed end
-        └── UnexpectedAnswer         1102   not of the annotated type
+        ├── CallCancelled            1102   cancelled at its node, by another than its caller
+        └── UnexpectedAnswer         1103   not of the annotated type
 
 The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours: Maelstrom leaves those
 from 1000 up to programs. Callers must distinguish the two families: after a `DefiniteError` a retry is safe, after an
@@ -52,6 +53,7 @@ from .user_code import attempt, attribute, described
 __all__ = [
     "Abort",
     "AddressInUse",
+    "CallCancelled",
     "CallTimeout",
     "CodeRefused",
     "ConfigError",
@@ -322,9 +324,7 @@ class ConnectionLost(IndefiniteError):
 
 
 class OrphanedCalls(IndefiniteError):
-    """The handlers of cancelled calls did not confirm their end in time.
-
-    Raised only with ``orphans="raise"``.
+    """The handlers of cancelled calls did not confirm their end in time; raised only with ``orphans="raise"``.
 
     Attributes:
         calls: the id of each call, by the node where it may still be running: ``{"ip:port": "id"}``.
@@ -335,10 +335,16 @@ class OrphanedCalls(IndefiniteError):
     calls: dict[str, str]
 
 
+class CallCancelled(IndefiniteError):
+    """The handler was cancelled while it ran, by another than its caller; the text says by whom."""
+
+    code = 1102
+
+
 class UnexpectedAnswer(IndefiniteError):
     """The method has run, and its answer is not of the type that its annotation names."""
 
-    code = 1102
+    code = 1103
 
 
 def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:

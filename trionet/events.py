@@ -13,11 +13,12 @@ import trio
 from .errors import MalformedRequest
 from .identity import SID, NodeAddress
 from .log_limits import limited_log
+from .under_trio import check_under_trio
 from .user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import NoReturn, Self
 
 __all__ = [
     "AddressUnreachable",
@@ -30,6 +31,7 @@ __all__ = [
     "GroupFailed",
     "MemberEvent",
     "MemberFailed",
+    "MemberForgotten",
     "MemberJoined",
     "MemberLeft",
     "MemberSuspected",
@@ -259,6 +261,14 @@ class MemberUpdated(MemberEvent, frozen=True, kw_only=True):
     """Its tags have changed."""
 
 
+class MemberForgotten(Event, frozen=True, kw_only=True):
+    """An operator has had this node forget a member that had failed or left: it does not come back.
+
+    Attributes:
+        node: its address.
+    """
+
+
 class AddressUnreachable(Event, frozen=True, kw_only=True):
     """A node is heard, but can't be reached at the address that it advertises; both nodes get the event.
 
@@ -290,8 +300,17 @@ class Events:
     def __aiter__(self) -> Self:
         return self
 
+    if not TYPE_CHECKING:  # type checkers refuse both
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError("'for' instead of 'async for': write 'async for event in node.events():'")
+
+        def __await__(self) -> NoReturn:
+            raise TypeError("'await' instead of 'async for': write 'async for event in node.events():'")
+
     async def __anext__(self) -> Event:
         """Return the next event; wait until there is one. The iterator ends with the node."""
+        check_under_trio("node.events()")
         await trio.lowlevel.checkpoint()
         while not self._kept:
             if self._has_ended:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from .async_blocks import async_block
 from .errors import MalformedRequest, ServiceNotFound
 from .identity import sid_of
 from .message import LOCAL
@@ -70,6 +70,16 @@ class Group(GroupCalls):
     def __repr__(self) -> str:
         return f"<Group {self.gid!r}>"
 
+    if not TYPE_CHECKING:  # type checkers refuse other names already
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"a group has trionet's own services and no {name!r}: call yours by group.call(Class.method); of "
+                f"templates it is group.service({name!r})",
+                name=name,
+                obj=self,
+            )
+
     @property
     def _called(self) -> CalledGroup:
         return self._context
@@ -87,7 +97,7 @@ class Group(GroupCalls):
         """
         return self._context.members()
 
-    @asynccontextmanager
+    @async_block("async with group.member(sid) as scope:")
     async def member(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block when the member `sid` of this group fails or leaves its cluster; at once if it is no member.
 

@@ -46,6 +46,7 @@ _MAX_NAME_CHARS = 253  # of a domain name (RFC 1035)
 _NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.\-]{1,128}\Z")
 _CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}\Z")
+_SID = re.compile(r"[0-9a-f]{10}\Z")
 _WITH_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]*)\Z")
 
 
@@ -105,7 +106,19 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
                 address = getattr(value, "address", value)
                 if hasattr(address, "ip") and hasattr(address, "port"):
                     return cls(address.ip, address.port)
-        raise MalformedRequest(f"not a node address: {shown(value)}")
+        raise MalformedRequest(f"not a node address: {shown(value)}{_address_hint(value)}")
+
+
+def _address_hint(value: Any) -> str:
+    """Return what to do about a value that is no address."""
+    if issubclass(type(value), str):
+        if "://" in value:
+            return ": leave the scheme and the path out, as in '127.0.0.1:8080'"
+        if _SID.match(value):
+            return ", it is a SID: use node.all.members()[sid]"
+    if type(value) is tuple:
+        return ": use trionet.NodeAddress(ip, port)"
+    return ": use 'ip:port', as in '127.0.0.1:8080', a NodeAddress, or a node"
 
 
 @lru_cache(maxsize=65_536)

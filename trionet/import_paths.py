@@ -18,6 +18,8 @@ GUARD_MAIN = (
     "its start under: if __name__ == '__main__'"
 )
 
+_OTHER_MAIN = ": that is another program in each process. Put it into a module of its own, as in 'shop:Counter'"
+
 
 def is_reference(value: Any) -> bool:
     """Whether `value` has the form of an import path."""
@@ -42,12 +44,15 @@ def import_reference(reference: str) -> Any:
         pass_endings(exc)
         text = described(exc)
         hint = f"; {GUARD_MAIN}" if isinstance(exc, RuntimeError) and "from inside a run()" in text else ""
+        if isinstance(exc, ModuleNotFoundError) and exc.name == module.partition(".")[0]:
+            hint = ": each node that imports it needs it installed, or its folder in PYTHONPATH"
         raise ConfigError(f"can't import {module!r}: {type(exc).__name__}: {text}{hint}") from exc
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError as exc:
-            raise ConfigError(f"{module!r} has no {name!r}") from exc
+            hint = _OTHER_MAIN if module == "__main__" else ""
+            raise ConfigError(f"{module!r} has no {name!r}{hint}") from exc
         except BaseException as exc:  # a module may have a __getattr__, and a class a metaclass
             pass_endings(exc)
             raise ConfigError(f"can't get {name!r} of {module!r}: {type(exc).__name__}: {described(exc)}") from exc

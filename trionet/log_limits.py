@@ -54,6 +54,7 @@ _MAX_PEER_CHARS: Final = 100
 _MAX_KIND_CHARS: Final = 60
 _VARYING: Final = re.compile(r"[0-9]+|['\"`].*", re.DOTALL)
 _TEMPLATE_CHARS: Final = 30
+_NUMBERS: Final = (bool, int, float)
 _NOBODY: Final = "\0"
 """The peer of a line with a count alone."""
 
@@ -154,15 +155,20 @@ def limited_log(name: str) -> logging.Logger:
     return logger
 
 
-def about(peer: object, kind: str = "") -> dict[str, str]:
+def about(subject: object, kind: str = "", **fields: object) -> dict[str, object]:
     """Return the `extra` of a line of a limited log.
 
     Args:
-        peer: the peer that caused the line, or its subject.
+        subject: the peer that caused the line, or what it is about, which then is one of the `fields`; empty for none.
         kind: its kind, where one place logs several: the beginning of a text counts, up to the first quotation, and
             without numbers.
+        **fields: what the line states, by the names in `docs/logging.md`; texts, and numbers.
     """
-    return dict(zip(("peer", "kind"), _subject(str(peer), kind), strict=True))
+    whom, what = _subject(str(subject), kind)
+    stated = {name: value if type(value) in _NUMBERS else str(value) for name, value in fields.items()}
+    if whom and str(subject) not in stated.values():
+        stated["peer"] = whom
+    return {"subject": whom, "kind": what, **stated}
 
 
 @functools.lru_cache(maxsize=256)
@@ -209,7 +215,7 @@ class _Lines:
     def admit(self, record: logging.LogRecord, now: float) -> bool:
         """Return whether `record` is to be written; if so, make it one short line."""
         reason = (record.pathname, record.lineno)
-        left_out = self._limits.admit(reason, (getattr(record, "peer", ""), getattr(record, "kind", "")), now)
+        left_out = self._limits.admit(reason, (getattr(record, "subject", ""), getattr(record, "kind", "")), now)
         if left_out is None:
             # Not the record itself, which refers to the frames of its exception.
             site = record.name, record.levelno, record.pathname, record.lineno

@@ -15,6 +15,7 @@ import fractions
 import inspect
 import math
 import os
+import types
 import uuid
 from collections.abc import Iterable
 from typing import Any, Final, Literal
@@ -232,6 +233,7 @@ _INSTEAD: Final[dict[Any, str]] = {
     BaseException: "its text, str(…)",
     uuid.UUID: "a uuid.UUID",
     Replies: "its values",
+    types.GeneratorType: "a list, list(…); or, to stream, make the method async: 'async def' with 'yield'",
     Iterable: "a list, list(…)",
 }
 

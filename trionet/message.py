@@ -17,13 +17,29 @@ from .identity import NodeAddress, check_gid, check_name
 from .principal import Principal
 from .user_code import shown
 
-__all__ = ["BUILT_IN", "LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
+__all__ = [
+    "BUILT_IN",
+    "LOCAL",
+    "MAX_ID_CHARS",
+    "PACKET",
+    "Call",
+    "Remote",
+    "check_args",
+    "check_kwargs",
+    "valid_parent",
+]
 
-BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept", "keys"})
+BUILT_IN: Final = frozenset(
+    {"status", "groups", "routes", "comm", "gossip", "inspection", "membership", "settings", "kept", "keys"}
+    | {"diagnosis"}
+)
 """The names of trionet's own services, which no other can have."""
 
 LOCAL = "local"
 """The gid of a node's own services."""
+
+MAX_ID_CHARS: Final = 128
+"""The longest id of a call that its own calls name as their parent."""
 
 
 class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones
@@ -110,6 +126,8 @@ class Call(msgspec.Struct, frozen=True):
         forwarder: the member that has forwarded it; None if the principal itself made it.
         key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
         client: the IP address that a request over HTTP came from; empty if it came by another way.
+        parent: the id of the call in whose handler it was made, which runs at the caller; empty outside of any.
+        trace: its trace context; see `trionet.trace_headers`. Empty for none.
     """
 
     gid: str
@@ -126,6 +144,13 @@ class Call(msgspec.Struct, frozen=True):
     forwarder: Principal | None = None
     key_id: bytes = b""
     client: str = ""
+    parent: str = ""
+    trace: bytes = b""
+
+
+def valid_parent(parent: str) -> str:
+    """Return the parent that a peer names; empty for one that is too long."""
+    return parent if len(parent) <= MAX_ID_CHARS else ""
 
 
 def check_args(args: object) -> list[Any]:

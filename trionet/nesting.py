@@ -27,7 +27,20 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["DEEPEST", "PACKETS", "Holding", "Position", "current_depth", "depth_inside", "holding", "nest", "position"]
+__all__ = [
+    "DEEPEST",
+    "PACKETS",
+    "ROOT",
+    "Holding",
+    "Lineage",
+    "Position",
+    "current_depth",
+    "current_lineage",
+    "depth_inside",
+    "holding",
+    "nest",
+    "position",
+]
 
 DEEPEST: Final = 8
 """The depth of calls that are nested eight deep or deeper."""
@@ -43,6 +56,15 @@ class Position(Protocol):
     def inner_depth(self) -> int:
         """The depth of its calls, 0 to `DEEPEST`."""
 
+    def lineage(self, router: object) -> Lineage:
+        """Return the lineage of calls made here by way of the node of `router`."""
+
+
+Lineage = tuple[str, bytes]
+"""The parent of a call, by the id of that call, and its trace context; each empty for none."""
+
+ROOT: Final[Lineage] = ("", b"")
+"""The lineage of a call outside of any handler."""
 
 position: ContextVar[Position | None] = ContextVar("trionet_position", default=None)
 """The call that is being handled, or the block that holds a slot; None outside of both. Tasks inherit it."""
@@ -52,6 +74,12 @@ def current_depth() -> int:
     """Return the depth of a call made here."""
     found = position.get()
     return 0 if found is None else found.inner_depth
+
+
+def current_lineage(router: object) -> Lineage:
+    """Return the lineage of a call made here by way of the node of `router`."""
+    found = position.get()
+    return ROOT if found is None else found.lineage(router)
 
 
 def depth_inside(depth: int) -> int:
@@ -71,6 +99,10 @@ class Holding(msgspec.Struct, eq=False):
     inner_depth: int
     outer: Position | None
     is_left: bool = False
+
+    def lineage(self, router: object) -> Lineage:
+        """Return that of the position around it."""
+        return ROOT if self.outer is None else self.outer.lineage(router)
 
 
 def nest(depth: int) -> None:

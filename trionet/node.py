@@ -16,10 +16,11 @@ from .group import Group
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
-from .node_statistics import NodeStatistics, statistics_of
+from .node_views import NodeViews
 from .on_start import run_on_start
 from .reloading import Reloading
-from .services import LocalServices, cluster_agent
+from .running_calls import RunningCalls
+from .services import LocalServices, cluster_agent, diagnosis, inspection, periodic, settings
 from .services.base import exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
@@ -32,12 +33,9 @@ from .services.kept_services import KeptServices
 from .services.keys import Keys
 from .services.membership import Membership
 from .services.names import check_service_name
-from .services.node_calls import NodeCalls
-from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
-from .services.settings import Settings
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
@@ -47,8 +45,7 @@ if TYPE_CHECKING:
 
     from .child_nodes import ChildNodes
     from .config import NodeConfig
-    from .current_call import CurrentCall
-    from .events import Event, EventBus, Events, OrphanedCall
+    from .events import EventBus
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
     from .replies import Replies
@@ -63,18 +60,21 @@ __all__ = ["Node"]
 _LEAVE_S: Final = 1.0
 
 
-class Node(NodeCalls):
+class Node(NodeViews):
     """One node; made by `open_node`.
 
     Attributes:
         config: its configuration.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
+        local: its own services; see `LocalServices`.
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
+        calls: its running calls, and those of its cluster, as a tree of cancel scopes.
     """
 
     config: NodeConfig
     random: Random
+    _groups: dict[str, Group]
+    _templates: dict[str, Callable[[GroupContext], Any]]
 
     def __init__(
         self,
@@ -86,32 +86,21 @@ class Node(NodeCalls):
         background: trio.Nursery,
         random: Random,
     ) -> None:
-        """Build the services on `endpoint`, which serves no calls yet.
-
-        Args:
-            config: the node's settings.
-            endpoint: its place on a network.
-            router: the handler of the endpoint's calls.
-            bus: receives its events.
-            children: spawns nodes.
-            background: its tasks, which are cancelled when it has stopped.
-            random: its random numbers.
+        """Build the services on `endpoint`, which serves no calls yet; `background` is for what ends after them.
 
         Raises:
             ConfigError: a configured service or template can't be used.
         """
         self.config, self.random = config, random
-        self._endpoint, self._children = endpoint, children
-        self._router, self._bus, self._log = router, bus, NodeLog()
-        self._stopping, self._has_drained = trio.Event(), trio.Event()
-        self._groups: dict[str, Group] = {}
-        self._templates: dict[str, Callable[[GroupContext], Any]] = {}
+        self._endpoint, self._children, self._router, self._bus = endpoint, children, router, bus
+        self._log, self._stopping, self._has_drained = NodeLog(), trio.Event(), trio.Event()
+        self._groups, self._templates = {}, {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
         code = CodeTrust(own, config, endpoint.keys, endpoint.clock)
         groups, comm = Groups(own, known, code), Comm(own, endpoint.transport, router, random)
         self._services = ServiceTable(router)
         self._agent = cluster_agent.ClusterAgent(config, endpoint, comm, groups, background, random)
-        self._tasks = PeriodicTasks(background, random, bus.publish, router)
+        self._tasks = periodic.PeriodicTasks(background, random, bus.publish, router)
         membership = Membership(own, self._agent, groups, bus.publish)
         replicated = Replicated(self._agent, membership)
         self.local: LocalServices = LocalServices(
@@ -123,18 +112,21 @@ class Node(NodeCalls):
             membership=membership,
             replicated=replicated,
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
-            settings=Settings(own, config, replicated, bus.publish),
+            settings=settings.Settings(own, config, replicated, bus.publish),
             code=code,
+            inspection=inspection.Inspection(known, router, self._agent, self._services),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
+            diagnosis=diagnosis.Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
         )
+        self.calls: RunningCalls = RunningCalls(router, endpoint, comm, groups, self._log.latest_orphans)
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
-        self._listen(comm)
-        self._register_services()
+        self._register_services(comm)
 
     def _listen(self, comm: Comm) -> None:
         news = ChildNews(self._agent, self._children.on_boot)
         for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
             self._bus.listen(listener)
+        self._bus.listen(self.local.inspection.handle_event)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -224,30 +216,6 @@ class Node(NodeCalls):
         self._templates[name] = template  # last: a failing template must not affect later groups
         return self.all.routes.put_template_on_others(template, name) if everywhere else None
 
-    def statistics(self) -> NodeStatistics:
-        """Return the node's current figures."""
-        return statistics_of(self._router, self._endpoint, self._agent, self.local.code, self._log)
-
-    def running_calls(self) -> list[CurrentCall]:
-        """Return the calls whose handlers are running on this node, oldest first."""
-        return [prepared.current() for prepared in self._router.running]
-
-    def orphaned_calls(self) -> list[OrphanedCall]:
-        """Return the latest orphans among its own calls, at most 64."""
-        return list(self._log.latest_orphans)
-
-    def events(self) -> Events:
-        """Return an async iterator over the events from now on; it ends with the node."""
-        return self._bus.watch()
-
-    def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call ``listener(event)`` with each event, at once; it must not wait. Its exceptions are logged.
-
-        Raises:
-            MalformedRequest: it is not a plain function.
-        """
-        self._bus.listen(listener)
-
     def members(self) -> list[Member]:
         """Return the present members of its cluster, itself included, in SID order; no failed and left ones."""
         return self.local.membership.present()
@@ -281,6 +249,7 @@ class Node(NodeCalls):
 
     def stop(self) -> None:
         """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""
+        self._log.stopping(self.address, len(self._router.running))
         self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
@@ -288,10 +257,7 @@ class Node(NodeCalls):
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
-        config = self._children.of_cluster(with_settings(config, {}), self.config)
-        if config.join is None and self.local.membership.is_active:
-            config = self._children.joining(config, self.config, self.address)
-        return await self._children.spawn(config)
+        return await self._children.spawn_for(self.config, with_settings(config, {}), self.local.membership.is_active)
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
         """Use `launcher` for spawned nodes whose configuration has ``launcher=name``.
@@ -339,8 +305,9 @@ class Node(NodeCalls):
         self.local.membership.check_active()
         return self.members()
 
-    def _register_services(self) -> None:
-        """Register the built-in services, those of the groups, and the configured ones."""
+    def _register_services(self, comm: Comm) -> None:
+        """Register the built-in services, those of the groups, and the configured ones; listen to events before."""
+        self._listen(comm)
         for name, service in self.local._asdict().items():
             if exposed_methods(service):
                 self._services.add_built_in(service, name)
@@ -369,6 +336,7 @@ class Node(NodeCalls):
                     membership, within_s = self.local.membership, self.config.connect_timeout_s
                     await membership.join_at_start(self.config.join, within_s, nursery)
                 await run_on_start(self.config.on_start, self)
+                self._log.began(self.address)
                 yield
             finally:
                 self.stop()
@@ -390,9 +358,8 @@ class Node(NodeCalls):
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
         with trio.move_on_after(self.config.stop_grace_s):
-            if self.local.membership.is_active:
-                with trio.move_on_after(_LEAVE_S):
-                    await self.local.membership.depart()  # not leave(): calls in progress may need the groups
+            with trio.move_on_after(_LEAVE_S):
+                await self.local.membership.depart()  # not leave(): calls in progress may need the groups
             await self._endpoint.drain()
         self._has_drained.set()
         scope.cancel()

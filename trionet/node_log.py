@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .events import Event
     from .identity import NodeAddress
-    from .router import PreparedCall
+    from .prepared_call import PreparedCall
 
 __all__ = ["NodeLog"]
 
@@ -38,17 +38,35 @@ class NodeLog:
     """
 
     def __init__(self) -> None:
+        self._has_begun = self._is_stopping = False
         self.calls_orphaned: int = 0
         self.latest_orphans: deque[OrphanedCall] = deque(maxlen=_ORPHANS_KEPT)
+
+    def began(self, node: NodeAddress) -> None:
+        """Log that a node has booted; of one that has not, its error says it all."""
+        self._has_begun = True
+        _log.info("node %s is ready on %s", node.sid, node, extra=about(node, node=node, sid=node.sid))
+
+    def stopping(self, node: NodeAddress, running: int) -> None:
+        """Log, once, that a node begins to stop, with so many handlers running."""
+        if self._has_begun and not self._is_stopping:
+            self._is_stopping = True
+            text = "node %s is stopping: %d calls are in progress"
+            _log.info(text, node, running, extra=about(node, node=node, sid=node.sid, calls=running))
 
     def handle(self, event: Event) -> None:
         """Log an event."""
         match event:
             case ChildEnded(node=node, status=status) if status:
-                _log.warning("the spawned node %s ended: %s", node, explain_status(status), extra=about(node))
+                _log.warning(
+                    "the spawned node %s ended: %s", node, explain_status(status), extra=about(node, status=status)
+                )
             case ChildGivenUp(node=node, restarts=restarts):
                 _log.error(
-                    "the spawned node %s is not started again after %d restarts", node, restarts, extra=about(node)
+                    "the spawned node %s is not started again after %d restarts",
+                    node,
+                    restarts,
+                    extra=about(node, restarts=restarts),
                 )
             case OrphanedCall():
                 self.calls_orphaned += 1
@@ -59,11 +77,13 @@ class NodeLog:
                     event.service,
                     event.method,
                     event.node,
-                    extra=about(event.node),
+                    extra=about(
+                        event.node, gid=event.gid, service=event.service, method=event.method, call_id=event.id
+                    ),
                 )
 
     async def report_running(self, node: NodeAddress, running: Collection[PreparedCall]) -> None:
-        """Log the cancelled handlers of a stopped node that have not ended soon: its end waits for them."""
+        """Log the end of a node, and its cancelled handlers that have not ended soon: its end waits for them."""
         until, pause_s = trio.current_time() + _END_S, _LOOK_AGAIN_S
         while running and trio.current_time() < until:
             await trio.sleep(pause_s)
@@ -77,5 +97,7 @@ class NodeLog:
                 node,
                 ", ".join(names[:_MOST_NAMES]),
                 f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "",
-                extra=about(node),
+                extra=about(node, node=node),
             )
+        elif self._has_begun:
+            _log.info("node %s has stopped", node, extra=about(node, node=node, sid=node.sid))

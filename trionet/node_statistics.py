@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
-if TYPE_CHECKING:
-    from .node_log import NodeLog
-    from .router import Router
-    from .services.cluster_agent import ClusterAgent
-    from .services.code_trust import CodeTrust
-    from .transports.base import Endpoint
-
-__all__ = ["NodeStatistics", "statistics_of"]
+__all__ = ["NodeStatistics"]
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,20 +34,3 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     requests_refused: int
     code_refused: int
     calls_refused: int
-
-
-def statistics_of(
-    router: Router, endpoint: Endpoint, agent: ClusterAgent, code: CodeTrust, log: NodeLog
-) -> NodeStatistics:
-    """Return the current figures of the node with these parts."""
-    return NodeStatistics(
-        calls_served=router.served,
-        calls_running=len(router.running),
-        calls_orphaned=log.calls_orphaned,
-        connections_refused=endpoint.connections_refused,
-        datagrams_refused=agent.datagrams_refused,
-        datagrams_replayed=agent.datagrams_replayed,
-        requests_refused=endpoint.requests_refused,
-        code_refused=code.refused,
-        calls_refused=router.refused,
-    )

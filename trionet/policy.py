@@ -8,7 +8,6 @@ Invariants: a policy is checked when it is made. From then on it never raises: a
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import re
@@ -67,6 +66,8 @@ class Policy:
             forms = ["local"] if gid == "local" else list(names) if "*" in gid or "?" in gid else ["group"]
             known = sorted(frozenset().union(*(names[form].get(service, frozenset()) for form in forms)))
             if not any(_pattern(method).fullmatch(name) for name in known):
+                import difflib  # only on an error
+
                 similar = difflib.get_close_matches(method, known, n=1)
                 hint = f"there is {similar[0]}" if similar else f"there are {', '.join(known) or 'none'}"
                 raise ConfigError(f"policy: {glob!r:.130} matches no method of the built-in service {service}: {hint}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .bounds import MAX_DEPTH
@@ -22,11 +23,11 @@ from .replies import replies_from
 from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from .replies import Replies
 
-__all__ = ["ATOMS", "TAGS", "Unreadable", "raised", "refuse_extension"]
+__all__ = ["ATOMS", "TAGS", "Unreadable", "raised", "refuse_extension", "types_as_dicts"]
 
 ATOMS = frozenset({str, bool, type(None), bytes, float, int})
 """Types whose plain data is the value."""
@@ -155,6 +156,25 @@ TAGS: dict[str, Callable[[Any, int], Any]] = {
     "$error": lambda content, depth: error_from_wire(raised(content, depth)),
     "$replies": _raise_replies,
 }
+
+
+@contextmanager
+def types_as_dicts() -> Generator[None]:
+    """Raise values of registered types as dicts of their fields during the block: for a program that shows any value.
+
+    It holds for all of this process.
+    """
+    before = TAGS["$type"]
+    TAGS["$type"] = _raise_fields
+    try:
+        yield
+    finally:
+        TAGS["$type"] = before
+
+
+def _raise_fields(content: Any, depth: int) -> dict[str, Any]:
+    _, fields = content
+    return {field: raised(item, depth + 1) for field, item in fields.items()}
 
 
 def refuse_extension(code: int, _: memoryview) -> Any:

@@ -1,215 +1,41 @@
 """Finds the method of a call, and runs it.
 
-All transports, and a node's calls to itself, end here. Invariants of every call: its arguments fit the method's
-signature, its deadline is kept, an exception of the handler becomes a `RemoteError`, and only cancellation and Ctrl-C
-pass.
+All transports, and a node's calls to itself, end here. Invariants: arguments fit the method's signature, deadlines are
+kept, an exception of the handler becomes a `RemoteError`, and only cancellation and Ctrl-C pass.
 """
 
 from __future__ import annotations
 
-import contextvars
-import math
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import trio
 
 from .arguments import Method
-from .blocking import handles_calls
-from .current_call import AnsweredCall, CurrentCall
+from .call_counts import CallCounts
+from .current_call import Endings, Tracing
 from .errors import (
     CallTimeout,
     ConnectionLost,
-    GroupNotFound,
     MalformedRequest,
-    MethodNotFound,
-    ServiceNotFound,
     TemporarilyUnavailable,
+    TrionetError,
 )
 from .limits import Limits
-from .message import BUILT_IN, LOCAL
-from .nesting import depth_inside, position
-from .principal import ANYONE, Principal
-from .security.scopes import FORWARDING
+from .message import BUILT_IN
+from .method_table import MethodTable
+from .prepared_call import HandlerCancelled, PreparedCall
 from .threads import ThreadPools
-from .user_code import pass_endings
-from .user_errors import as_answer
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping
 
     from .access import Access
     from .message import Call
 
-__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
-
-
-class HandlerCancelled(Exception):
-    """The scope of a handler was cancelled, by its caller or by the end of the node."""
-
-
-class PreparedCall(AnsweredCall):
-    """A call that can run: its method exists, and its arguments fit.
-
-    Attributes:
-        method: the method to run.
-    """
-
-    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_router", "method")
-
-    def __init__(
-        self,
-        method: Method,
-        call: Call,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        router: Router,
-    ) -> None:
-        self.method: Method = method
-        self._router = router
-        self._call = call
-        self._args = args
-        self._kwargs = kwargs
-        self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
-
-    @property
-    def inner_depth(self) -> int:
-        """The depth of the calls made by its handler; see `trionet.nesting`."""
-        return self._call.inner_depth
-
-    def forwards_for(self, router: object) -> Principal | None:
-        """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
-
-        The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so
-        does code that has got hold of another node of this process.
-        """
-        call = self._call
-        forwards = router is self._router and (call.gid != LOCAL or call.service in FORWARDING)
-        return call.principal or ANYONE if forwards else None
-
-    @property
-    def name(self) -> str:
-        """Its destination: gid, service and method."""
-        return f"{self._call.gid}/{self._call.service}/{self._call.method}"
-
-    def nest(self) -> None:
-        """Count it as nested in its caller, whose thread holds a place that this call's thread may need."""
-        self._call = msgspec.structs.replace(self._call, inner_depth=depth_inside(self._call.inner_depth))
-
-    def current(self) -> CurrentCall:
-        """Return its description for the handler."""
-        return CurrentCall(self._call, self._deadline)
-
-    def begin(self) -> Any:
-        """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
-
-        Raises:
-            RemoteError: the handler raised.
-            TrionetError: the handler raised it as its answer.
-        """
-        if self.method.in_thread:
-            return self._in_thread()
-        return contextvars.copy_context().run(self._begin)  # its context variables are its own, as in a task
-
-    @handles_calls
-    def _begin(self) -> Any:
-        position.set(self)
-        method = self.method
-        try:
-            value = method.call(*self._args, **self._kwargs)
-            return value if method.lower is None or is_awaitable(value) else method.lower(value)
-        except BaseException as exc:
-            _reraise(exc)
-
-    async def _in_thread(self) -> Any:
-        self._deadline = min(self._deadline, trio.current_effective_deadline())  # for `CurrentCall.deadline`
-        (value,) = await self._router.threads.run(
-            lambda: (self._begin(),),  # Trio refuses a coroutine; here it is awaited, as that of any plain function
-            self.inner_depth,
-            abandon_on_cancel=self.method.abandon_on_cancel,
-        )
-        return await value if is_awaitable(value) else value
-
-    @handles_calls
-    async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
-        """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
-
-        Raises:
-            CallTimeout: the deadline is over.
-            HandlerCancelled: `scope` was cancelled.
-            RemoteError: the handler raised.
-            TrionetError: the handler raised it as its answer.
-        """
-        if self._deadline != math.inf:  # an assignment takes time even without a change
-            scope.deadline = min(scope.deadline, self._deadline)
-        running = self._router.running
-        running[self] = None
-        token = position.set(self)
-        try:
-            with scope:
-                method = self.method
-                if awaitable is None:
-                    awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                value: Any = await awaitable if is_awaitable(awaitable) else awaitable
-                return value if method.lower is None else method.lower(value)
-        except BaseException as exc:
-            _reraise(exc)
-        finally:
-            position.reset(token)
-            del running[self]
-        raise self._cut_short()
-
-    @asynccontextmanager
-    async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Run the method, an async generator, inside `scope`; yield the generator, and close it at the end.
-
-        Raises the errors of `finish`.
-        """
-        scope.deadline = min(scope.deadline, self._deadline)
-        running = self._router.running
-        running[self] = None
-        token = position.set(self)
-        try:
-            with scope:
-                items = self.method.call(*self._args, **self._kwargs)
-                try:
-                    async with aclosing(self._one_by_one(items)) as translated:
-                        yield translated
-                finally:
-                    await self._close(items)
-                return
-        finally:
-            position.reset(token)
-            del running[self]
-        raise self._cut_short()
-
-    @handles_calls
-    async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-        """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
-        lower = self.method.lower
-        while True:
-            try:
-                item = await anext(items)
-                item = item if lower is None else lower(item)
-            except StopAsyncIteration:
-                return
-            except BaseException as exc:
-                _reraise(exc)
-            yield item
-
-    @handles_calls
-    async def _close(self, items: AsyncGenerator[Any]) -> None:
-        try:
-            await items.aclose()
-        except BaseException as exc:
-            _reraise(exc)
-
-    def _cut_short(self) -> Exception:
-        if trio.current_time() >= self._deadline:
-            return CallTimeout(f"{self.name} ran out of time")
-        return HandlerCancelled()
+__all__ = ["Method", "Router"]
 
 
 class Router:
@@ -217,27 +43,41 @@ class Router:
 
     Attributes:
         served: the number of calls so far.
-        running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
+        running: the calls with running handlers, oldest first, and the scopes of these; not those of plain functions,
+            which never wait.
+        endings: the cancellations of running calls by others than their callers.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
+        counts: counts of the calls so far, and their durations.
+        methods: its methods.
+        tracing: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
-    def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        max_threads: int = Limits().max_threads,
+        watchdog: Watchdog | None = None,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
         """Build a router without services.
 
         Args:
             max_threads: the handlers in worker threads at once, at each depth.
             watchdog: watches its handlers, unless None.
+            now_ns: the clock of the durations; see `trionet.virtual_time.stopwatch`.
         """
+        self.counts: CallCounts = CallCounts(now_ns)
         self.threads: ThreadPools = ThreadPools(max_threads)
         self._watchdog = Watchdog.off() if watchdog is None else watchdog
-        self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
+        self.methods: MethodTable = MethodTable()
         self._has_ended = False
         self.served: int = 0
-        self.running: dict[PreparedCall, None] = {}
+        self.running: dict[PreparedCall, trio.CancelScope] = {}
+        self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
+        self.tracing: Tracing[PreparedCall] | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property
@@ -247,7 +87,7 @@ class Router:
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
-        self._services.setdefault(gid, {})[service] = methods
+        self.methods.put(gid, service, methods)
 
     def watch(self) -> None:
         """Have the watchdog watch the user's code that is called now, for itself: a periodic task, for example."""
@@ -256,10 +96,7 @@ class Router:
 
     def remove(self, gid: str, service: str | None = None) -> None:
         """Remove `service`, or all of `gid`, if it exists."""
-        if service is None:
-            self._services.pop(gid, None)
-        else:
-            self._services.get(gid, {}).pop(service, None)
+        self.methods.remove(gid, service)
 
     def find(self, gid: str, service: str, method: str) -> Method:
         """Return a method.
@@ -270,15 +107,10 @@ class Router:
         """
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
-        services = self._services.get(gid)
-        if services is None:
-            raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
-        methods = services.get(service)
-        if methods is None:
-            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}")
-        found = methods.get(method)
+        found = self.methods.get(gid, service, method)
         if found is None:
-            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
+            may_suggest = self.access is None or not self.access.is_active  # others might not be permitted to know
+            raise self.methods.missing(gid, service, method, may_suggest=may_suggest)
         return found
 
     def permitted(self, call: Call) -> Method:
@@ -296,7 +128,7 @@ class Router:
             self.access.check(call, is_read=method.is_read)
         return method
 
-    def prepare(self, call: Call) -> PreparedCall:
+    def prepare(self, call: Call, *, is_rumor: bool = False) -> PreparedCall:
         """Return `call` ready to run, before any of the user's code runs.
 
         Raises:
@@ -306,13 +138,20 @@ class Router:
             TemporarilyUnavailable: the node is stopping.
             NotPermitted: its principal may not call it.
         """
-        method = self.permitted(call)
-        args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
-        if call.timeout_s is not None and call.timeout_s <= 0:
-            raise CallTimeout("its time was over before it could start")
+        try:
+            method = self.permitted(call)
+            args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
+            if call.timeout_s is not None and call.timeout_s <= 0:
+                raise CallTimeout("its time was over before it could start")
+        except TrionetError as exc:
+            exists = self.methods.get(call.gid, call.service, call.method) is not None
+            self.counts.refused(call.service, call.method, exc, exists=exists)
+            raise
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()
+        if self.tracing is not None and self.tracing.provider() is not None:
+            return self.tracing.traced(method, call, args, kwargs, self, is_rumor)
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:
@@ -325,6 +164,8 @@ class Router:
             ConnectionLost: the node has ended in the meantime.
         """
         prepared = self.prepare(call)
+        if not prepared.method.is_sync:
+            prepared.started_at = trio.current_time()
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
         if prepared.method.in_thread:
@@ -352,24 +193,6 @@ class Router:
         """Remove all services, refuse further calls, and cancel the node's calls to itself."""
         self.refusing = "the node has stopped"
         self._has_ended = True
-        self._services.clear()
+        self.methods.clear()
         for scope in self._own_scopes:
             scope.cancel()
-
-
-def is_awaitable(value: Any) -> bool:
-    """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
-    return hasattr(type(value), "__await__")
-
-
-def _reraise(exc: BaseException) -> NoReturn:
-    """Raise the error for the caller that a handler's `exc` stands for."""
-    try:
-        pass_endings(exc)
-        answer = as_answer(exc)
-        if answer is exc:
-            raise exc
-        raise answer from exc
-    finally:
-        answer = None  # type: ignore[assignment]
-        del exc  # its traceback has this frame

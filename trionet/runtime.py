@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import trio
 
 from .access import Access
+from .async_blocks import async_block
 from .child_nodes import ChildNodes
 from .config import NodeConfig
 from .errors import AddressInUse, MalformedRequest
@@ -21,7 +22,9 @@ from .events import EventBus
 from .group import built_in_methods
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import open_launchers
+from .mistakes import add_hints
 from .node import Node
+from .node_pages import NodePages
 from .nurseries import open_background_nursery, open_plain_nursery
 from .policy import checked_policy
 from .router import Router
@@ -29,6 +32,7 @@ from .security.live_keys import LiveKeys
 from .services.status import with_settings
 from .uncaught import report_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
+from .virtual_time import stopwatch
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ T = TypeVar("T")
 _SEED_BITS: Final = 128
 
 
-@asynccontextmanager
+@async_block("async with trionet.open_node(...) as node:")
 async def open_node(
     config: NodeConfig | None = None,
     *,
@@ -80,13 +84,17 @@ async def open_node(
     may_come = config.accept == "plain" and config.key_file is not None
     live = LiveKeys(keys or _keys(config), may_come=may_come, is_certified=config.certificate_file is not None)
     async with _opened(config, _network(fabric), random, live) as node:
-        yield node
+        try:
+            yield node
+        except BaseException as exc:
+            add_hints(exc)
+            raise
 
 
 @asynccontextmanager
 async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: LiveKeys) -> AsyncGenerator[Node]:
     watchdog = Watchdog.of_this_run()
-    router, bus = Router(config.max_threads, watchdog), EventBus()
+    router, bus = Router(config.max_threads, watchdog, stopwatch()), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
@@ -112,8 +120,11 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
                 policy.check_built_in(built_in_methods(node.local))
+            pages = NodePages(node, router.methods, keys)
+            endpoint.pages = pages
             fabric.on_open(node)
             async with node.running(background):
+                pages.has_booted = True
                 yield node
     finally:
         watchdog.remove(router.running)
@@ -179,7 +190,7 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
         RuntimeError: Trio already runs in this thread.
         TypeError: `main` is not an async function.
     """
-    check_runnable(main)
+    check_runnable(main, args)
     is_open = False
 
     async def run_main() -> T | None:

@@ -15,7 +15,7 @@ import select
 import sys
 from typing import Any, Final, TextIO
 
-__all__ = ["OutputLost", "check_written", "claim_stdout", "flush_streams", "name_lines", "prepare_streams"]
+__all__ = ["OutputLost", "check_written", "claim_stdout", "flush_streams", "is_read", "name_lines", "prepare_streams"]
 
 _NAMES: Final = ("stdin", "stdout", "stderr")
 _NOBODY_READS: Final = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.EIO)
@@ -104,6 +104,20 @@ def check_written(stream: TextIO) -> None:
     raw = _raw(stream)
     if raw is not None and raw.failure is not None and raw.failure.errno not in _NOBODY_READS:
         raise OutputLost(f"can't write to standard output: {raw.failure.strerror}")
+
+
+def is_read(stream: TextIO) -> bool:
+    """Whether somebody can read what is written to `stream`, as far as can be told."""
+    raw = _raw(stream)
+    if raw is None:
+        return True
+    if raw.failure is not None:
+        return raw.failure.errno not in _NOBODY_READS
+    if not hasattr(select, "poll"):  # not on Windows
+        return True
+    poll = select.poll()
+    poll.register(raw.fileno(), 0)  # only whether the other end is closed
+    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def name_lines(name: str) -> None:

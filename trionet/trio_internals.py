@@ -7,6 +7,8 @@ Trio's. At import each part is looked up; where a version of Trio lacks one, a p
 part                   private                                 public fallback
 =====================  ======================================  ====================================================
 `time_left_s`          the scopes of a task                    ``trio.current_effective_deadline``: slower
+`task_deadline`        the scopes of another task              None: not known
+`scope_deadline`       the scopes around a scope               the deadline of that scope alone
 `LoopState`            the run queue, deadlines, entry queue,  None: the simulation waits until all tasks are
                        virtual clock and I/O of a run          blocked, and polls Trio's statistics: slower
 `seeded`               the scheduler's random numbers          a warning: the order of tasks follows from no seed
@@ -34,7 +36,17 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-__all__ = ["LoopState", "is_call_from_unknown_thread", "release", "seeded", "task_of_job", "time_left_s"]
+__all__ = [
+    "LoopState",
+    "is_call_from_unknown_thread",
+    "is_waiting_for_thread",
+    "release",
+    "scope_deadline",
+    "seeded",
+    "task_deadline",
+    "task_of_job",
+    "time_left_s",
+]
 
 _run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  the purpose of this module, here and below
 _threads: Any = getattr(trio, "_threads", None)
@@ -86,6 +98,29 @@ def _time_left_by_trio_s() -> float | None:
 
 
 time_left_s: Final[Callable[[], float | None]] = _time_left_of_scopes_s if _HAS_SCOPES else _time_left_by_trio_s
+
+
+def _deadline_of_scopes(status: Any) -> float:
+    """Return the earliest deadline of scopes, cancelled or not, up to the next shield."""
+    deadline = math.inf
+    while status is not None:
+        scope = status._scope  # noqa: SLF001
+        deadline = min(deadline, scope._deadline)  # noqa: SLF001
+        if scope._shield:  # noqa: SLF001
+            break
+        status = status._parent  # noqa: SLF001
+    return deadline
+
+
+def task_deadline(task: trio.lowlevel.Task) -> float | None:
+    """Return the deadline of another task, on Trio's clock; ``inf`` without one, None where it is not known."""
+    return _deadline_of_scopes(task._cancel_status) if _HAS_SCOPES else None  # noqa: SLF001
+
+
+def scope_deadline(scope: trio.CancelScope) -> float:
+    """Return the deadline that holds within an entered scope; ``inf`` without one."""
+    status = getattr(scope, "_cancel_status", None)
+    return _deadline_of_scopes(status) if _HAS_SCOPES and status is not None else scope.deadline
 
 
 # ---- a process that outlives this one
@@ -274,6 +309,11 @@ class LoopState:
             for task in (waiters.read_task, waiters.write_task):
                 if descriptor != own and task is not None:
                     yield (task, task._schedule_points), descriptor  # noqa: SLF001
+
+
+def is_waiting_for_thread(task: trio.lowlevel.Task) -> bool:
+    """Whether a task waits for its worker thread."""
+    return any(frame.f_code is _TO_THREAD for frame, _ in task.iter_await_frames())
 
 
 def _waits_for_thread(task: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -28,22 +29,23 @@ def check_under_trio(what: str) -> None:
     try:
         trio.lowlevel.current_task()
     except RuntimeError:
-        library = _running_library()
-        raise RuntimeError(
-            f"{what} needs Trio, and {library} runs this: start the program by trio.run(main) or trionet.run(main)"
-        ) from None
+        raise RuntimeError(f"{what} needs Trio, and {_whereabouts()}") from None
 
 
-def _running_library() -> str:
+def _whereabouts() -> str:
+    """Return what runs here instead of Trio, and what to do."""
+    start = "start the program by trio.run(main) or trionet.run(main)"
     if asyncio := sys.modules.get("asyncio"):
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop()
-            return "asyncio"
-    return "nothing"
+            return f"asyncio runs this: {start}; in a notebook, await asyncio.to_thread(trionet.run, main)"
+    if threading.current_thread() is threading.main_thread():
+        return f"nothing runs this: {start}"
+    return "this thread runs without it: use trio.from_thread.run(function), in a thread of trio.to_thread.run_sync"
 
 
-def check_runnable(main: Any) -> None:
-    """Raise a helpful error unless Trio can run `main` here."""
+def check_runnable(main: Any, args: tuple[Any, ...]) -> None:
+    """Raise a helpful error unless Trio can run ``main(node, *args)`` here."""
     if inspect.iscoroutine(main):
         main.close()
         raise TypeError(f"trionet.run needs the async function itself: {main.__name__}, not {main.__name__}(...)")
@@ -52,8 +54,22 @@ def check_runnable(main: Any) -> None:
     try:
         trio.lowlevel.current_trio_token()
     except RuntimeError:
+        _check_parameters(main, args)
         return
     raise RuntimeError(f"trionet.run was called where Trio runs already: use trionet.open_node there. Or: {GUARD_MAIN}")
+
+
+def _check_parameters(main: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    try:
+        signature = inspect.signature(main)
+    except (TypeError, ValueError):  # it has none, as some built-in functions
+        return
+    try:
+        signature.bind(None, *args)
+    except TypeError as exc:
+        name = getattr(main, "__qualname__", repr(main))
+        given = "the node and its arguments" if args else "the node"
+        raise TypeError(f"trionet.run calls {name} with {given}, as in 'async def {name}(node)': {exc}") from None
 
 
 async def awaited(value: Awaitable[T], function: Callable[..., Any]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .declared_kinds import declared_kind
 from .error_wire import error_from_wire
 from .errors import RemoteError, TrionetError, error_fields, known_kind
+from .mistakes import hint_of
 from .plain_data import PlainData
 from .user_code import attribute
 
@@ -29,7 +30,7 @@ def as_error(exc: BaseException) -> TrionetError:
     """
     kind = type(exc)  # isinstance would use __class__, which may be the user's code, too
     if not issubclass(kind, TrionetError):
-        return RemoteError.from_exception(exc)
+        return _described(exc)
     error: TrionetError = exc  # type: ignore[assignment]
     if declared_kind(kind) is not None or (known_kind(kind) is RemoteError and attribute(error, "type_name") is None):
         return RemoteError.from_exception(error)
@@ -39,3 +40,10 @@ def as_error(exc: BaseException) -> TrionetError:
     if not plain.is_exact:
         return RemoteError.from_exception(error)
     return error if known_kind(kind) is kind and type(error.text) is str else error_from_wire(wire)
+
+
+def _described(exc: BaseException) -> RemoteError:
+    error, hint = RemoteError.from_exception(exc), hint_of(exc)
+    if hint is not None:
+        error.text = f"{error.text}; {hint}"
+    return error

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
+from typing import TYPE_CHECKING
 
 import trio
 
-__all__ = ["is_time_virtual"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["is_time_virtual", "stopwatch"]
 
 
 def is_time_virtual() -> bool:
@@ -16,3 +21,15 @@ def is_time_virtual() -> bool:
         return False
     clock = trio.lowlevel.current_clock()
     return isinstance(clock, testing.MockClock) and clock.autojump_threshold == 0 and not clock.rate
+
+
+def stopwatch() -> Callable[[], int]:
+    """Return a function that gives the nanoseconds of this Trio run's time, from any origin.
+
+    In real time it is the system's counter, which takes a third of the time of Trio's clock.
+    """
+    return _virtual_ns if is_time_virtual() else time.perf_counter_ns
+
+
+def _virtual_ns() -> int:
+    return round(trio.current_time() * 1e9)

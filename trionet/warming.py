@@ -8,6 +8,7 @@ from .services.base import warm_up_methods
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import Groups
+from .services.inspection import Inspection
 from .services.kept import Kept
 from .services.keys import Keys
 from .services.membership import Membership
@@ -19,6 +20,6 @@ __all__ = ["warm_up"]
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept, Keys)
+    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept, Keys, Inspection)
     warm_up_groups()
     cluster_agent.warm_up()

@@ -210,7 +210,12 @@ class _Thread(threading.Thread):
                 blocker = self._holder_since(begin)  # before the next line, which may take long
                 if reported is not None and ping.answer is not None:
                     text = "the event loop goes on, after %s has blocked it for at least %.1f s"
-                    _log.warning(text, reported.what, ping.answer.at - ping.asked_at, extra=about(reported.what))
+                    _log.warning(
+                        text,
+                        reported.what,
+                        ping.answer.at - ping.asked_at,
+                        extra=about(reported.what, code=reported.what),
+                    )
                 if blocker is None:
                     begin = self._rested(ping)
 
@@ -273,7 +278,7 @@ class _Thread(threading.Thread):
             time.monotonic() - since,
             blocker.place,
             _ADVICE,
-            extra=about(blocker.what),
+            extra=about(blocker.what, code=blocker.what, place=blocker.place),
         )
 
 

@@ -16,7 +16,8 @@ import trio
 
 from benchmarks.commands import answer_in_trio, options
 from benchmarks.load import load_in_trio
-from trionet.protocols.link.frames import CallFrame, FrameDecoder, Reply, encode_frame, with_length
+from trionet.protocols.link.decoding import FrameDecoder
+from trionet.protocols.link.frames import CallFrame, Reply, encode_frame, with_length
 
 _READ_BYTES = 256 * 1024
 

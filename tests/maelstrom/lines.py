@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trionet import NodeAddress, NodeConfig
     from trionet.maelstrom.transport import MaelstromTransport
     from trionet.router import Router
-    from trionet.transports.base import Lives
+    from trionet.transports.base import Lives, Pages
     from trionet.transports.clock import Clock
     from trionet.transports.datagrams import SourcedDatagrams
 
@@ -70,6 +70,7 @@ class LinesEndpoint:
     requests_refused = 0
     has_real_address = False
     connections_refused = 0
+    pages: Pages | None = None
 
     def __init__(
         self,

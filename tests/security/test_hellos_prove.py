@@ -14,7 +14,8 @@ from tests.security.keys import node_keys
 from tests.security.sealed import key
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import NodeAddress, NodeConfig, Remote, open_node
-from trionet.protocols.link.frames import FrameError, decode_frame, encode_frame
+from trionet.protocols.link.decoding import decode_frame
+from trionet.protocols.link.frames import FrameError, encode_frame
 from trionet.protocols.link.handshake import Greeted, Handshake
 from trionet.services.sealed_traffic import SealedTraffic
 

@@ -15,9 +15,12 @@ from trionet.security.refusals import RequestRefused
 from trionet.security.scopes import check_method, needed_scope
 from trionet.security.token_scope import Scope
 from trionet.security.tokens import Token
+from trionet.services.call_inspection import CallInspection
 from trionet.services.comm import Comm
+from trionet.services.diagnosis import Diagnosis
 from trionet.services.gossip import Gossip
 from trionet.services.groups import Groups
+from trionet.services.inspection import Inspection
 from trionet.services.kept import Kept
 from trionet.services.keys import Keys
 from trionet.services.marks import Mark, mark_of
@@ -30,7 +33,9 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "groups": (Groups, trionet.templates.groups.GroupGroups),
     "routes": (Routes, trionet.templates.routes.GroupRoutes),
     "comm": (Comm, trionet.templates.comm.GroupComm),
+    "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
+    "inspection": (Inspection, CallInspection),
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
@@ -50,11 +55,27 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
     "routes": {"get": Scope.READ, "put": Scope.ADMIN, "put_template": Scope.ADMIN, "rem": Scope.ADMIN},
     "comm": {"send": Scope.CALL},
     "gossip": {"tasks": Scope.READ, "send": Scope.CALL, "at": Scope.CALL, "del": Scope.CALL},
+    "diagnosis": {
+        "survey": Scope.READ,
+        "examine": Scope.READ,
+        "overview": Scope.READ,
+        "figures": Scope.READ,
+    },
+    "inspection": {
+        "members": Scope.READ,
+        "calls": Scope.READ,
+        "report_calls": Scope.READ,
+        "cancel_call": Scope.ADMIN,
+        "cancel_own_calls": Scope.ADMIN,
+        **dict.fromkeys(("config", "events", "groups", "logs", "services", "spread", "statistics"), Scope.READ),
+        **dict.fromkeys(("status", "tags", "watch_events", "watch_logs"), Scope.READ),
+    },
     "membership": {
         "members": Scope.READ,
         "join": Scope.ADMIN,
         "leave": Scope.ADMIN,
         "set_tags": Scope.ADMIN,
+        "forget": Scope.ADMIN,
         "packet": NODES,
         "unreachable": NODES,
     },

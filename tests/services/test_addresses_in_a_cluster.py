@@ -306,7 +306,7 @@ class Reached:
     def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote, *, is_own: bool = False) -> str:
         return remote.method
 
-    async def call(self, node: NodeAddress, request: str) -> None:
+    async def call_unrecorded(self, node: NodeAddress, request: str) -> None:
         await trio.sleep(0.1)
         self.called.append(request)
         if self.failure is not None:

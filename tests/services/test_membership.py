@@ -489,7 +489,7 @@ async def test_a_failed_member_leaves_all_and_every_group_on_every_node(
     for watch in watches:
         told = changes(await take(watch, _is(MemberFailed, lost)), lost)
         assert told == ["MemberSuspected", "MemberFailed"]
-    assert sum(f"member {lost.address}: failed" in line for line in caplog.messages) == 4
+    assert sum(f"the member {lost.address} has failed" in line for line in caplog.messages) == 4
 
 
 async def test_a_failure_is_not_told_of_those_that_live(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -47,7 +47,7 @@ class Calls:
         packet: bytes = args[0]
         return packet
 
-    async def call(self, node: NodeAddress, request: bytes) -> Any:
+    async def call_unrecorded(self, node: NodeAddress, request: bytes) -> Any:
         self.made.append((node, request))
         return await self.outcome()
 

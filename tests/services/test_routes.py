@@ -21,7 +21,7 @@ from trionet import (
 
 StartNode = Callable[..., Awaitable[Node]]
 
-BUILT_IN = ["status", "groups", "routes", "comm", "gossip", "membership", "settings"]
+BUILT_IN = ["status", "groups", "routes", "comm", "gossip", "inspection", "membership", "settings"]
 
 
 async def _add(caller: Node, node: Node, name: str = "counter") -> Any:

@@ -19,6 +19,7 @@ from trionet import (
 from trionet.nesting import DEEPEST
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES
 from trionet.protocols.link.frames import Ping, encode_frame, with_length
+from trionet.protocols.link.liveness import DOUBT_S
 from trionet.simulation import run
 from trionet.simulation.latencies import constant, exponential
 from trionet.simulation.rules import cut, delay, throttle
@@ -399,10 +400,10 @@ async def dial_at_once(seed: int, mean_s: float) -> None:
         one, other = peers
         await trio.sleep(1)
         assert one.link_with(other).number == other.link_with(one).number  # type: ignore[attr-defined]
-        for _ in range(20):  # the other link becomes idle, and is closed
+        for _ in range(30):  # the other link becomes idle, and is closed
             await one.call(other, "ping")
             await other.call(one, "ping")
-            await trio.sleep(10)
+            await trio.sleep(DOUBT_S - 1)
         assert [len(peer.links) for peer in peers] == [1, 1]
         await is_at_rest(*peers)
 
@@ -453,7 +454,8 @@ async def call_when_idle(after_s: float, who: str, call: str) -> bool:
 @pytest.mark.parametrize("who", ["initiator", "acceptor", "both"])
 @pytest.mark.parametrize("call", ["short", "long argument", "long answer", "sleeping"])
 def test_a_call_at_any_moment_around_the_retirement_of_its_link_is_answered(who: str, call: str) -> None:
-    times_s = [_IDLE_S + step * _LATENCY_S / 10 + step % 3 * 1e-4 for step in range(-25, 25, 2)]
+    asked_s = 2 * _LATENCY_S  # a ping and its answer come before the call
+    times_s = [_IDLE_S - asked_s + step * _LATENCY_S / 10 + step % 3 * 1e-4 for step in range(-25, 25, 2)]
     are_old = [run(call_when_idle, after_s, who, call) for after_s in times_s]
     assert are_old == sorted(are_old, reverse=True)
     assert any(are_old)

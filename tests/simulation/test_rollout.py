@@ -17,7 +17,7 @@ from trionet import Remote, TrionetError
 from trionet.errors import PreconditionFailed
 from trionet.security.key_file import new_key_file
 from trionet.simulation import SCENARIOS, Simulation, open_cluster, run
-from trionet.transports.link.transport import REPLACED_S
+from trionet.transports.link.replacement import REPLACED_S
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,6 +23,12 @@ def test_rotation_through_faults_strands_no_member(first: int, tmp_path: Path) -
     assert all(done[what] for what in ("install", "use", "retire")), done
 
 
+@pytest.mark.parametrize("seed", [75])
+def test_a_rotation_that_once_failed_passes(seed: int, tmp_path: Path) -> None:
+    """Seed 75: a host crashes and starts again, and the first call goes over a link to its former life."""
+    rotated(seed, 3 + seed % 4, tmp_path / "keys")
+
+
 def test_a_rotation_gives_the_same_trace_twice(tmp_path: Path) -> None:
     one, other = (rotated(7, 4, tmp_path / "keys")[0] for _ in range(2))
     assert first_difference(one, other) is None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from trionet.events import OrphanedCall
     from trionet.message import Call
-    from trionet.router import PreparedCall
+    from trionet.prepared_call import PreparedCall
     from trionet.transports.base import Endpoint
 
 __all__ = ["SERVICE", "TRANSPORTS", "Fabric", "Peer"]

@@ -10,18 +10,27 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
 from trionet.key_texts import KEY_VARIABLE, holds_key_text
 from trionet.streams import OutputLost, check_written
+from trionet.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["Parser", "add_certificate", "add_key_file", "import_from_working_directory", "keys_of", "settings_from"]
+__all__ = [
+    "Parser",
+    "add_certificate",
+    "add_key_file",
+    "import_from_working_directory",
+    "keys_of",
+    "settings_from",
+    "settings_in",
+    "similar_to",
+]
 
 _KEY_AS_ARGUMENT: Final = (
     "one of the arguments is a key. A key in a command line is seen by others and kept in the shell's history: make a "
@@ -37,9 +46,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
-        self.add_argument(
-            "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
-        )
+        if not settings.get("parents"):  # else one of them has it
+            text = f"{self.prog} {__version__}"
+            self.add_argument("--version", action="version", version=text, help="print the version, and end")
 
     def parse_known_args(  # type: ignore[override]  # overloads for the type of the namespace, which is argparse's own
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -59,7 +68,33 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the process."""
+        if message.startswith("unrecognized arguments: -"):
+            word = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
+            message += similar_to(word, self._option_string_actions)
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise an error with the most similar choices, where argparse lists all."""
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = similar_to(str(value), choices) or f" (choose from {', '.join(choices)})"
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r:.80}{hint}")
+
+    def check_choice(self, what: str, given: str, choices: Iterable[str]) -> None:
+        """End the process, with the most similar choices, unless `given` is one of `choices`."""
+        choices = list(choices)
+        if given in choices:
+            return
+        hint = similar_to(given, choices) or f"; there are {', '.join(choices)}"
+        self.error(f"there is no {what} {given!r:.80}{hint}")
+
+
+def similar_to(given: str, choices: Iterable[str]) -> str:
+    """Return the end of a sentence that suggests the most similar choices; nothing if none is similar."""
+    import difflib  # only on an error
+
+    similar = difflib.get_close_matches(given, list(choices), n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def import_from_working_directory() -> None:
@@ -85,7 +120,7 @@ def settings_from(source: str | None) -> dict[str, Any]:
     name = "--config" if source else "TRIONET_CONFIG"
     source = source or os.environ.get("TRIONET_CONFIG")
     if source:
-        settings |= _settings_in(source, name)
+        settings |= settings_in(source, name)
     return settings | _checked(NodeConfig.settings_from_environment(), "environment")
 
 
@@ -129,7 +164,12 @@ def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
     return settings
 
 
-def _settings_in(source: str, name: str) -> dict[str, Any]:
+def settings_in(source: str, name: str) -> dict[str, Any]:
+    """Return the settings in a configuration file, or in a JSON object; an error's text begins with `name`.
+
+    Raises:
+        ConfigError: there are none, or some are wrong.
+    """
     if not source.lstrip().startswith("{"):
         return _checked(NodeConfig.settings_from_file(Path(source)), source)
     try:

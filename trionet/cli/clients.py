@@ -1,41 +1,49 @@
-"""Commands that are clients of a running node: by a link with the cluster's key, and a certificate if it has them.
+"""The options of commands that are clients of a running node, and what they show to it: a key, a certificate, a token.
 
-Invariant: a client joins nothing, sends nothing plainly where it has a key, and changes no file.
+Invariant: no secret is taken from the command line, or shown.
 """
 
 from __future__ import annotations
 
-import logging
-import socket
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import trio
 
 from trionet.config import CERTIFICATE_FILES, NodeConfig
 from trionet.errors import ConfigError
-from trionet.identity import NodeAddress
-from trionet.runtime import open_node
+from trionet.key_texts import KEY_VARIABLE
 
 from .arguments import add_certificate, settings_from
+from .client import Access
 
 if TYPE_CHECKING:
     import argparse
 
-    from trionet.message import Remote
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["add_client", "ask", "client_keys", "settings_of"]
+__all__ = ["TOKEN_VARIABLE", "access_of", "add_client", "add_token", "client_keys", "settings_of"]
 
-_CALL_S: Final = 120.0
+TOKEN_VARIABLE: Final = "TRIONET_TOKEN"  # noqa: S105  its name
 _OPTIONS: Final = ("key_file", "cluster", *CERTIFICATE_FILES)
+_PRINTABLE: Final = range(0x21, 0x7F)
 
 
-def add_client(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a client."""
+def add_client(parser: Any) -> None:
+    """Add the options of a client to a parser, or to a group of one."""
     parser.add_argument("--key-file", metavar="FILE", help="the key file of the cluster")
     parser.add_argument("--cluster", metavar="NAME", help="the name of the cluster; default: that of its nodes")
     add_certificate(parser)
+
+
+def add_token(parser: Any) -> None:
+    """Add the option of a token."""
+    parser.add_argument(
+        "--token",
+        metavar="FILE",
+        help=f"a file with a bearer token, for the HTTP face; default: the token in {TOKEN_VARIABLE}, if there is one",
+    )
 
 
 def settings_of(options: argparse.Namespace) -> NodeConfig:
@@ -52,6 +60,8 @@ def client_keys(settings: NodeConfig) -> NodeKeys | None:
     Raises:
         ConfigError: they can't be used.
     """
+    if settings.key_file is None and KEY_VARIABLE not in os.environ:
+        return None
     from trionet.security.key_entries import KeyFile
     from trionet.security.key_file import read_keys
     from trionet.security.node_keys import NodeKeys
@@ -63,30 +73,33 @@ def client_keys(settings: NodeConfig) -> NodeKeys | None:
     return NodeKeys(file, settings.cluster, giver="")  # whoever runs the command has them again next time
 
 
-def ask(address: str, settings: NodeConfig, keys: NodeKeys | None, remote: Remote, *args: Any) -> Any:
-    """Return the answer of the node at `address` to a call."""
-    logging.getLogger("trionet").setLevel(logging.CRITICAL)  # the error says it all, and once
-    return trio.run(_asked, NodeAddress.of(address), settings, keys, remote, list(args))
+def access_of(options: argparse.Namespace) -> Access:
+    """Return what a client shows to nodes: a token if there is one, else the key and the certificate, if any.
+
+    Raises:
+        ConfigError: they can't be used.
+    """
+    token = _token(options.token)
+    if token is None:
+        settings = settings_of(options)
+        return Access(msgspec.structs.replace(settings, key_file=None), client_keys(settings))
+    if options.key_file is not None:
+        raise ConfigError("give a token or a key file, not both: a token is for the HTTP face")
+    return Access(NodeConfig(), None, token, options.ca_file)
 
 
-async def _asked(
-    node: NodeAddress, settings: NodeConfig, keys: NodeKeys | None, remote: Remote, args: list[Any]
-) -> Any:
-    own = {"ip": _own_ip(node), "cluster": settings.cluster, "datagrams": False}
-    config = NodeConfig.from_mapping(own | settings.certificate_settings)
-    async with open_node(config, keys=keys) as client:
-        client.keys.withdraw()
-        with trio.fail_after(_CALL_S):
-            return await client.local.comm.send(args, msgspec.structs.replace(remote, node=node))
-
-
-def _own_ip(node: NodeAddress) -> str:
-    """Return this machine's address for connections to a node."""
-    family = socket.AF_INET6 if ":" in node.ip else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+def _token(path: str | None) -> str | None:
+    if path is None:
+        token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
+        source = TOKEN_VARIABLE
+    else:
+        source = "--token"
         try:
-            sock.connect((node.ip, node.port))  # nothing is sent
-        except OSError as exc:
-            raise ConfigError(f"{node} can't be reached from here: {exc.strerror or exc}") from exc
-        ip: str = sock.getsockname()[0]
-        return ip
+            token = Path(path).read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as exc:
+            # The text is not quoted: it may be the token itself.
+            reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+            raise ConfigError(f"--token names a file with a token, and it can't be read: {reason}") from None
+    if token is not None and not (token and all(ord(char) in _PRINTABLE for char in token)):
+        raise ConfigError(f"{source}: that is no token; make one with: trionet keys token --scope read")
+    return token

@@ -1,42 +1,70 @@
-"""``trionet demo``: start a group of nodes, call it, stop it, and check the results."""
+"""``trionet demo``: a guided tour: nodes, a call, a group-wide call, a rumor, a death noticed, the repair.
+
+Each step is done by real processes, and its results are checked: the tour ends with an error if one differs.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+import time
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import trio
 
 from trionet.config import NodeConfig
-from trionet.errors import NodeUnreachable
-from trionet.events import ChildEnded
+from trionet.errors import TrionetError
+from trionet.events import ChildEnded, Event, MemberFailed, MemberJoined
 from trionet.message import Remote
 from trionet.runtime import open_node
 from trionet.services.base import rpc
 from trionet.streams import check_written
 
 from .arguments import Parser
-from .serving import run_reporting
+from .serving import prepare_process, run_reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from trionet.identity import SID
+    from trionet.events import Events
+    from trionet.identity import SID, NodeAddress
     from trionet.node import Node
     from trionet.replies import Replies
 
-__all__ = ["Greeter", "demo", "main"]
+__all__ = ["Greeter", "demo", "main", "make_parser"]
 
-_DESCRIPTION = "Start a group of nodes, call it, stop it, and check the results."
-_NODES = 5
-_GROUP = "browncs"
-_DEADLINE_S = 60
-_GREET = Remote(service="greeter", method="hello")
+E = TypeVar("E", bound=Event)
+
+_DESCRIPTION: Final = """\
+A guided tour in a minute: nodes, a call, a group-wide call, a rumor, a death noticed, and the repair.
+
+Each step is done by real processes of this machine, and its results are checked. On a terminal there is a pause after
+each step.
+"""
+_EPILOG: Final = """\
+examples:
+  trionet demo
+  trionet demo --no-pause
+
+exit status: 0 all results are as expected, 1 one is not, 130 interrupted
+"""
+
+_NODES: Final = 5
+_GROUP: Final = "workers"
+_TAGS: Final = {"role": "worker"}
+_DEADLINE_S: Final = 60.0
+_PAUSE_S: Final = 3.0
+_POLL_S: Final = 0.02
+_GREET: Final = Remote(service="greeter", method="hello")
+_HEAR: Final = Remote(service="greeter", method="hear")
 
 
 class Greeter:
-    """The service of the demo, registered on every node."""
+    """The service of the demo, registered on every worker."""
+
+    def __init__(self) -> None:
+        self._heard: list[str] = []
 
     @rpc
     def hello(self, name: str) -> str:
@@ -48,104 +76,207 @@ class Greeter:
         """Return the process's id."""
         return os.getpid()
 
+    @rpc
+    def hear(self, news: str) -> None:
+        """Handle news."""
+        self._heard.append(news)
+
+    @rpc
+    def heard(self) -> list[str]:
+        """Return all news so far."""
+        return self._heard
+
 
 class _Unexpected(Exception):
     """A result of the demo differs from the expected one."""
 
 
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
+    parser = Parser(prog="trionet demo", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--no-pause", action="store_true", help="don't wait between steps, on a terminal either")
+    return parser
+
+
 def main(argv: Sequence[str]) -> NoReturn:
     """Run the command; ends the process."""
-    Parser(prog="trionet demo", description=_DESCRIPTION).parse_args(argv)
-    sys.exit(run_reporting("trionet demo", demo))
+    options = make_parser().parse_args(argv)
+    prepare_process(NodeConfig(log_level="error"))  # the death is told by the tour
+    pause_s = _PAUSE_S if sys.stdout.isatty() and not options.no_pause else 0.0
+    sys.exit(run_reporting("trionet demo", lambda: demo(pause_s)))
 
 
-def demo() -> int:
+def demo(pause_s: float = 0.0) -> int:
     """Run the demo; return the exit status: 0 if all results are as expected.
+
+    Args:
+        pause_s: how long to wait after each step.
 
     Raises:
         OutputLost: its output could not be written.
     """
+    tour = _Tour(pause_s)
     try:
-        trio.run(_demo)
-    except (_Unexpected, trio.TooSlowError) as exc:  # the latter without a text
-        print(f"\nThe demo failed: {str(exc) or f'it was not done after {_DEADLINE_S} s'}", file=sys.stderr)
+        trio.run(tour.run)
+    except (_Unexpected, trio.TooSlowError, TrionetError, ExceptionGroup) as exc:
+        why = _why(exc) or f"it was not done after {_DEADLINE_S + 10 * pause_s:.0f} s"
+        print(f"\nThe demo failed when it {tour.doing}: {why}", file=sys.stderr)
         return 1
-    print("\nAll results are as expected.")
+    print("\nAll results are as expected. Next: trionet up 3, and the quick start, docs/quickstart.md")
     check_written(sys.stdout)
     return 0
 
 
-async def _demo() -> None:
-    with trio.fail_after(_DEADLINE_S):
-        async with open_node(NodeConfig()) as node:
-            print(f"This process runs a node on {node.address}. It starts {_NODES} more, each a process of its own:\n")
-            pids = await _grow(node)
-            await _call(node)
-            await _lose_one(node)
-            await _stop(node)
-        _check_all_gone(pids)
+def _why(error: Exception) -> str:
+    """Return the text of an error, or of the first of several."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}" if isinstance(error, TrionetError) else str(error)
 
 
-async def _grow(node: Node) -> list[int]:
-    await node.local.groups.put(_GROUP, [])
-    group = node.group(_GROUP)
-    for number in range(1, _NODES + 1):
-        address = await group.status.spawn(NodeConfig())
-        print(f"  {number}/{_NODES}  {address.sid}  {address}")
-    _expect(len(group.members()) == _NODES, f"{_NODES} members", group.members())
-    held = await group.groups.get(_GROUP)
-    _expect(all(value == group.members() for value in held.values.values()), "the same group on every member", held)
-    return list((await _put_greeter(node)).values.values())
+class _Tour:
+    """The steps.
+
+    Attributes:
+        doing: what it is doing, for the text of a failure.
+    """
+
+    def __init__(self, pause_s: float) -> None:
+        self.doing: str = "started"
+        self._pause_s = pause_s
+        self._number = 0
+        self._workers: list[NodeAddress] = []
+
+    async def run(self) -> None:
+        """Take all steps."""
+        with trio.fail_after(_DEADLINE_S + 10 * self._pause_s):
+            async with open_node(NodeConfig(join=[], profile="local", tags={"role": "guide"})) as node:
+                events = node.events()
+                await self._start(node)
+                await self._call_one(node)
+                pids = await self._call_all(node)
+                all_pids = list(pids.values())
+                await self._spread(node)
+                await self._lose_one(node, events, pids)
+                all_pids.append(await self._repair(node, events, pids))
+                await self._stop(node)
+            _check_all_gone(all_pids)
+
+    async def _step(self, doing: str, text: str) -> None:
+        if self._number and self._pause_s:
+            await trio.sleep(self._pause_s)
+        self._number += 1
+        self.doing = doing
+        print(f"\n{self._number}. {text}")
+
+    async def _start(self, node: Node) -> None:
+        await self._step("started nodes", f"Nodes. This process runs one on {node.address}. It starts {_NODES} more:")
+        config = NodeConfig(tags=_TAGS, profile="local", restart="always", log_level="error")
+        for number in range(1, _NODES + 1):
+            address = await node.spawn(config)
+            self._workers.append(address)
+            print(f"   {number}/{_NODES}  {address.sid}  {address}, a process of its own")
+        await _wait(lambda: len(node.members()) == _NODES + 1, "all to be members of one cluster")
+        print(f"   They have joined one cluster: node.members() has {len(node.members())} members.")
+
+    async def _call_one(self, node: Node) -> None:
+        (await node.all.groups.put(_GROUP, where=_TAGS)).raise_errors()
+        group = node.group(_GROUP)
+        (await group.routes.put(f"{__name__}:Greeter", "greeter", keep=True)).raise_errors()
+        text = f'A call. Those with the tag role=worker are the group "{_GROUP}", with a service, "greeter":'
+        await self._step("called a node", text)
+        target = self._workers[0]
+        answer = await node.local.comm.send(["trio"], Remote(node=target, service="greeter", method="hello"))
+        print(f'   comm.send(["trio"], greeter.hello at {target.sid})  ->  {answer!r}')
+        _expect(isinstance(answer, str) and answer.startswith("hello trio"), "a greeting", answer)
+
+    async def _call_all(self, node: Node) -> dict[SID, int]:
+        await self._step(
+            "called the group", "A group-wide call: all are asked at once, and values and errors come back:"
+        )
+        group = node.group(_GROUP)
+        replies = await group.comm.send(["trio"], _GREET)
+        _show(replies)
+        _expect(len(replies.values) == _NODES and not replies.errors, "an answer of every worker", replies)
+        total = await group.status.get("heap_used")
+        print(f'   status.get("heap_used") adds up: {total.value / 1e6:.0f} MB in {len(total.values)} processes')
+        _expect(total.value == sum(total.values.values()) > 0, "the sum of the values", total)
+        pids = await group.comm.send([], Remote(service="greeter", method="pid"))
+        _expect(len(set(pids.values.values())) == _NODES, "as many processes as workers", pids)
+        return dict(pids.values)
+
+    async def _spread(self, node: Node) -> None:
+        text = "A rumor: this node tells it to a few, those tell others, and it reaches all, however many they are:"
+        await self._step("spread a rumor", text)
+        group, begun_at = node.group(_GROUP), time.perf_counter()
+        receipt = await group.gossip.send(["the tour is on"], _HEAR)
+        while True:
+            heard = await group.comm.send([], Remote(service="greeter", method="heard"))
+            if all(news == ["the tour is on"] for news in heard.values.values()) and len(heard.values) == _NODES:
+                break
+            await trio.sleep(_POLL_S)
+        took_ms = 1000 * (time.perf_counter() - begun_at)
+        print(
+            f"   gossip.send(...), rumor {receipt.id}: all {_NODES} have heard it, once each, within {took_ms:.0f} ms"
+        )
+
+    async def _lose_one(self, node: Node, events: Events, pids: dict[SID, int]) -> None:
+        lost = self._workers[-1]
+        text = f"A death. {lost.sid}, process {pids[lost.sid]}, is killed with SIGKILL, and can't say goodbye:"
+        await self._step("killed a node", text)
+        begun_at = time.perf_counter()
+        os.kill(pids[lost.sid], signal.SIGKILL)
+        await _next(events, MemberFailed, lost)
+        took_ms = 1000 * (time.perf_counter() - begun_at)
+        print(f"   The event MemberFailed came within {took_ms:.0f} ms, and the group has {_NODES - 1} members:")
+        replies = await node.group(_GROUP).comm.send(["trio"], _GREET)
+        _show(replies)
+        _expect(set(replies.values) >= set(pids) - {lost.sid}, "an answer of every other worker", replies)
+
+    async def _repair(self, node: Node, events: Events, pids: dict[SID, int]) -> int:
+        lost = self._workers[-1]
+        text = 'The repair: the node was spawned with restart="always", and the group follows the cluster by its rule:'
+        await self._step("waited for the repair", text)
+        await _next(events, MemberJoined, lost)
+        print(f"   {lost.sid} runs again, in a new process, and has joined.")
+        while True:
+            replies = await node.group(_GROUP).comm.send([], Remote(service="greeter", method="pid"))
+            if len(replies.values) == _NODES and replies.values[lost.sid] != pids[lost.sid]:
+                break
+            await trio.sleep(_POLL_S)
+        print("   It has its place in the group, and the service, without anyone's help:")
+        _show(await node.group(_GROUP).comm.send(["trio"], _GREET))
+        pid: int = replies.values[lost.sid]
+        return pid
+
+    async def _stop(self, node: Node) -> None:
+        text = "The end: what this node has spawned stops with it; nothing outlives its scope."
+        await self._step("stopped the nodes", text)
+        _expect(len(node.group(_GROUP).members()) == _NODES, f"{_NODES} workers", node.group(_GROUP).members())
 
 
-async def _put_greeter(node: Node) -> Replies[int]:
-    group = node.group(_GROUP)
-    (await group.routes.put(f"{__name__}:Greeter", "greeter")).raise_errors()
-    pids = await group.comm.send([], Remote(service="greeter", method="pid"))
-    _expect(len(set(pids.values.values())) == _NODES, "as many processes as nodes", pids)
-    return pids
+async def _next(events: Events, kind: type[Event], node: NodeAddress) -> None:
+    """Wait for an event of this kind about a node."""
+    while True:
+        event = await anext(events)
+        if type(event) is kind and event.node == node:
+            return
+        if type(event) is ChildEnded and event.node != node:
+            raise _Unexpected(f"the node {event.node} has ended by itself, with status {event.status}")
 
 
-async def _call(node: Node) -> None:
-    group = node.group(_GROUP)
-    replies = await group.comm.send(["trio"], _GREET)
-    _show('One call to all of them, group.comm.send(["trio"], greeter.hello):', replies)
-    _expect(len(replies.values) == _NODES and not replies.errors, "an answer of every node", replies)
-    total = await group.status.get("heap_used")
-    _show('And group.status.get("heap_used"), in bytes:', total)
-    print(f"  sum     {total.value}")
-    _expect(total.value == sum(total.values.values()) > 0, "the sum of the values", total)
-
-
-async def _lose_one(node: Node) -> None:
-    group = node.group(_GROUP)
-    lost = next(iter(group.members().values()))
-    events = node.events()
-    await node.local.comm.send([], Remote(node=lost, service="status", method="stop"))
-    ended = await anext(events)
-    while not (isinstance(ended, ChildEnded) and ended.node == lost):
-        ended = await anext(events)
-    _expect(ended.status == 0, "a clean end", ended)
-    replies = await group.comm.send(["trio"], _GREET)
-    _show(f"Node {lost.sid} was stopped, and has ended; the same call again:", replies)
-    _expect(set(replies.errors) == {lost.sid}, f"one error, of {lost.sid}", replies)
-    _expect(isinstance(replies.errors[lost.sid], NodeUnreachable), "a NodeUnreachable", replies)
-    _expect(len(replies.values) == _NODES - 1, "an answer of every other node", replies)
-    await group.groups.rem(_GROUP, lost.sid)
-
-
-async def _stop(node: Node) -> None:
-    print("\nThe rest is stopped with one call, group.status.stop(); it ends with this node, too.")
-    replies = await node.group(_GROUP).status.stop()
-    _expect(len(replies.values) == _NODES - 1 and not replies.errors, "all to stop", replies)
-    await trio.sleep_forever()  # until this node's own scope is cancelled
+async def _wait(holds: Callable[[], bool], what: str) -> None:
+    with trio.move_on_after(_DEADLINE_S / 2):
+        while not holds():  # noqa: ASYNC110  no event stands for it
+            await trio.sleep(_POLL_S)
+    _expect(holds(), what, "others")
 
 
 def _check_all_gone(pids: list[int]) -> None:
     """Check that no process is left; `open_node` has waited for its children."""
     left = [pid for pid in pids if _is_running(pid)]
     _expect(not left, "no process left", left)
-    print(f"  {len(pids)} processes were started, {len(left)} are left.")
+    print(f"   {len(pids)} processes were started, {len(left)} are left.")
 
 
 def _is_running(pid: int) -> bool:
@@ -156,12 +287,11 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _show(title: str, replies: Replies[Any]) -> None:
-    print(f"\n{title}")
-    lines: list[tuple[SID, str]] = [(sid, f"value   {sid}  {value}") for sid, value in replies.values.items()]
-    lines += [(sid, f"error   {sid}  {type(error).__name__}: {error.text}") for sid, error in replies.errors.items()]
+def _show(replies: Replies[Any]) -> None:
+    lines: list[tuple[SID, str]] = [(sid, f"value  {sid}  {value}") for sid, value in replies.values.items()]
+    lines += [(sid, f"error  {sid}  {type(error).__name__}: {error.text}") for sid, error in replies.errors.items()]
     for _, line in sorted(lines):
-        print(f"  {line}")
+        print(f"   {line}")
 
 
 def _expect(holds: bool, what: str, seen: object) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from trionet import __version__
 from trionet.errors import ConfigError
 from trionet.maelstrom.challenges import challenge_names, load_challenge
 from trionet.maelstrom.program import main as run_program
 from trionet.streams import prepare_streams
+from trionet.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

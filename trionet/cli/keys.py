@@ -14,14 +14,14 @@ from trionet.streams import check_written, prepare_streams
 
 from .arguments import Parser, settings_from
 from .first_process import become_child
-from .key_commands import COMMANDS, add_commands
+from .key_commands import COMMANDS
 from .serving import run_reporting
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION: Final = """\
 Make the keys of a cluster, rotate them while it runs, and make tokens for its HTTP face.
@@ -39,11 +39,12 @@ examples:
   trionet keys token --key-file cluster.key --scope admin --expires 600 --cluster shop
 
 exit status: 0 done, 1 a step is not possible yet, a member can't be reached, or the output could not be written,
-2 wrong usage, or a key or its file is wrong
+2 wrong usage, or a key or its file is wrong, 3 a step may have happened
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet keys", description=_DESCRIPTION, epilog=_EPILOG)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     new = commands.add_parser("new", help="make a key in a new file of mode 0600, and print the key id")
@@ -53,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--scope", required=True, metavar="read|call|admin", help="what its holder may do")
     token.add_argument("--expires", metavar="S", help="for how many seconds it is valid; default: a day")
     token.add_argument("--cluster", metavar="NAME", help="the name of the cluster; default: that of its nodes")
-    add_commands(commands)
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.summary, parents=[command.make_parser()], add_help=False)
     return parser
 
 
@@ -61,8 +63,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    options = _parser().parse_args(argv)
-    sys.exit(run_reporting(f"trionet keys {options.command}", partial(_COMMANDS[options.command], options)))
+    if argv is None:
+        argv = sys.argv[1:]
+    if argv and argv[0] in COMMANDS:
+        COMMANDS[argv[0]].main(argv[1:])
+    options = make_parser().parse_args(argv)
+    sys.exit(run_reporting(f"trionet keys {options.command}", partial(_LOCAL[options.command], options)))
 
 
 def _new(options: argparse.Namespace) -> int:
@@ -103,4 +109,4 @@ def _print(line: str) -> int:
     return 0
 
 
-_COMMANDS: Final = {"new": _new, "token": _token} | COMMANDS
+_LOCAL: Final = {"new": _new, "token": _token}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from trionet import __version__
 from trionet.errors import ConfigError
 from trionet.maelstrom.workbench import (
     WORKLOADS,
@@ -38,6 +37,7 @@ from trionet.maelstrom.workbench.plots import latency_svg, rate_svg
 from trionet.maelstrom.workbench.space_time import space_time_svg
 from trionet.maelstrom.workbench.topologies import TOPOLOGIES
 from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.version import __version__
 
 from .arguments import Parser
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from trionet.maelstrom.workbench import Run, Status
 
-__all__ = ["StatusLine", "main"]
+__all__ = ["StatusLine", "main", "make_parser"]
 
 _DESCRIPTION = """\
 Run nodes, send them operations, inject faults, and check the history: with Maelstrom's workloads, services, network,
@@ -75,7 +75,14 @@ class _Parser(Parser):
         self.exit(_CANNOT, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments, and the word ``test``."""
+    parser = Parser(prog="trionet maelstrom")
+    parser.add_subparsers().add_parser("test", parents=[_test_parser()], add_help=False)
+    return parser
+
+
+def _test_parser() -> Parser:
     parser = _Parser(prog="trionet maelstrom test", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("arguments", nargs="*", metavar="ARG", help="arguments of the program")
@@ -128,7 +135,7 @@ def _add_checking(parser: argparse.ArgumentParser) -> None:
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options]:
-    parser = _parser()
+    parser = _test_parser()
     words = list(argv)
     own = words[: words.index("--")] if "--" in words else words
     given = parser.parse_intermixed_args(own)

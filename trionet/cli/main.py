@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from trionet.streams import prepare_streams
 
 from .arguments import Parser
 from .first_process import become_child
+from .registry import MODULES, PURPOSES, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_COMMANDS: Final = {
-    "demo": "start a group of nodes, call it, stop it, and check the results",
-    "node": "run one node; the same as trionet-node",
-    "up": "run several nodes in one group, until Ctrl-C",
-    "keys": "make the key of a cluster, and tokens for its HTTP face",
-    "reload": "have a running node read its key file and certificate again",
-    "simulate": "search for a seed with which a cluster fails",
-    "maelstrom": "test Maelstrom nodes without Maelstrom",
-    "plot": "draw pictures of a simulation from its trace",
-}
-"""The commands; the function `main` of the module of that name runs each. Only that module is imported."""
+_EPILOG = """\
+examples:
+  trionet demo
+  trionet members 127.0.0.1:8080
+  trionet call 127.0.0.1:8080 status/get heap_used
+  trionet COMMAND --help
+
+Commands that take the address of a node take it from the environment variable TRIONET_ADDR, too.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    parser = Parser(prog="trionet", description="Many Trio nodes as one program.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, purpose in _COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, add_help=False)
-        command.add_argument("arguments", nargs=argparse.REMAINDER)
-    options, rest = parser.parse_known_args(argv)
+    parser = Parser(
+        prog="trionet", usage="trionet [--help] [--version] COMMAND ...", description=_description(), epilog=_EPILOG
+    )
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not given or given[0].startswith("-"):
+        parser.parse_args(given)  # help, the version, or wrong usage
+        parser.error("give a command")
+    parser.check_choice("command", given[0], MODULES)
     try:
-        importlib.import_module(f".{options.command}", __package__).main([*rest, *options.arguments])
+        load(given[0]).main(given[1:])
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _description() -> str:
+    width = max(map(len, MODULES))
+    parts = ["Many Trio nodes as one program."]
+    for title, commands in PURPOSES.items():
+        lines = "\n".join(f"  {name:{width}}  {purpose}" for name, (_, purpose) in commands.items())
+        parts.append(f"{title}:\n{lines}")
+    return "\n\n".join(parts)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from trionet.node import Node
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION = """\
 Run one trionet node until it is stopped: by Ctrl-C, SIGTERM, or a call of its service status.stop.
@@ -73,6 +73,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   stop_grace_s = 2.0          how long a stopping node waits for the calls in progress
   child_launcher              the launcher of other nodes: forkserver, subprocess, in_process, ssh:HOST
   log_level = "info"          debug, info, warning, error
+  log_format = "text"         text, or json: one object a line
 
 and for the node that spawns it:
 
@@ -93,10 +94,21 @@ examples:
 exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupted while starting
 """
 
-_SETTINGS: Final = ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "trust_code", "log_level")
+_SETTINGS: Final = (
+    "ip",
+    "port",
+    "advertise_ip",
+    "on_start",
+    "insecure",
+    "key_file",
+    "trust_code",
+    "log_level",
+    "log_format",
+)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
@@ -110,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
     add("--trust-code", action="store_const", const="true", help="read code that holders of the key send")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
+    add("--log-format", metavar="FORMAT", help="text, or json: one object a line (default: text)")
     add("--json", action="store_true", help="print the ready line as JSON")
     add("--supervised", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -119,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     sys.exit(end_soon(run_piped() if options.supervised else run_reporting("trionet-node", partial(_run, options))))
 
 
@@ -129,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
     keys = keys_of(config)
     config.check_bind(has_key=keys is not None)
     prepare_process(config)
-    name_output()
+    name_output(config)
     results = claim_stdout()
     trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json))
     return 0

@@ -11,10 +11,9 @@ from trionet.streams import prepare_streams
 from .arguments import Parser
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION = """\
 Draw a sheet of pictures of a simulation, 16:9, from its saved trace: the views of the nodes over time (members), the
@@ -30,7 +29,8 @@ exit status: 0 drawn, 1 the trace can't be read, the file can't be written, or m
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet plot", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("trace", metavar="TRACE", help="the file of JSON lines, written by Trace.save")
     parser.add_argument("out", metavar="OUT", help="the file to draw into: .png, .svg or .pdf")
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     prepare_streams()
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     from trionet.simulation.pictures import check_request, draw
     from trionet.simulation.trace import Trace
 

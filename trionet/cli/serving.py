@@ -12,8 +12,10 @@ import trio
 from trionet.errors import ConfigError, TrionetError
 from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
+from trionet.log_format import TEXT_FORMAT, JSONLogFormatter
 from trionet.nurseries import open_background_nursery
 from trionet.runtime import open_node
+from trionet.services.log_ring import LogRing
 from trionet.streams import OutputLost
 
 from .ending import end_after, end_despite_threads
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from trionet.config import NodeConfig
+    from trionet.identity import NodeAddress
     from trionet.node import Node
     from trionet.security.node_keys import NodeKeys
 
@@ -56,10 +59,12 @@ def run_reporting(name: str, work: Callable[[], int]) -> int:
 
 def prepare_process(config: NodeConfig) -> None:
     """Set up logging, and raise the limit of open files to the system's maximum."""
-    logging.basicConfig(
-        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    is_json = config.log_format == "json"
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONLogFormatter() if is_json else logging.Formatter(TEXT_FORMAT))
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    LogRing.of_process()  # for trionet logs
     try:
         import resource
     except ImportError:  # not on Windows
@@ -67,6 +72,13 @@ def prepare_process(config: NodeConfig) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _name_in_log(address: NodeAddress) -> None:
+    """Have the lines of this process in JSON name its node."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JSONLogFormatter):
+            handler.formatter.node = address
 
 
 async def serve(config: NodeConfig, keys: NodeKeys | None, announce: Callable[[Node], None]) -> None:
@@ -86,6 +98,7 @@ async def serve(config: NodeConfig, keys: NodeKeys | None, announce: Callable[[N
             nursery.start_soon(run.handle, signals, nursery.cancel_scope)
             async with open_node(config, keys=keys) as node:
                 run.node = node
+                _name_in_log(node.address)
                 nursery.start_soon(reload_on_signal, node)
                 announce(node)
                 try:

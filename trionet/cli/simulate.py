@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trionet.simulation.fault import Fault
     from trionet.simulation.trace import Trace
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION = f"""\
 Run a simulated cluster under a scenario's faults, with one seed after the other, until a run fails. Then shrink the
@@ -60,7 +60,8 @@ _LONGEST_INLINE: Final = 600
 """The characters of the longest trial that is shown on the command line."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet simulate", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument_group("the run").add_argument
     add("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     prepare_streams()
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(argv)
     options.results = claim_stdout() if options.json else sys.stdout
     try:

@@ -15,7 +15,7 @@ import trio
 
 from trionet.forks import keep_from_forks
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
-from trionet.launchers.output import name_output
+from trionet.launchers.output import is_output_named, name_output
 from trionet.launchers.passed_code import receive_code
 from trionet.launchers.run_secret import join_run
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_report
@@ -105,14 +105,15 @@ def _prepare(boot: Boot) -> None:
         sys.path[:] = map(os.fsdecode, boot.sys_path)
     descend_from(boot.ancestors)
     if boot.is_output_named:
-        name_output()
+        name_output(boot.config)
+    if is_output_named():
         name_lines(f"pid {os.getpid()}")
     prepare_process(boot.config)
 
 
 async def _serve(boot: Boot, reporter: _Reporter, watch: Callable[[trio.Nursery], None]) -> None:
     def announce(node: Node) -> None:
-        if boot.is_output_named:
+        if is_output_named():
             name_lines(f"{node.sid} {node.address}")
         reporter.report(Report(address=node.address))
 

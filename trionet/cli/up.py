@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 import msgspec
 import trio
 
-from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
-from trionet.errors import ConfigError, NodeUnreachable, NotPermitted, PreconditionFailed, SpawnError, TrionetError
+from trionet.config import NodeConfig
+from trionet.errors import NodeUnreachable, NotPermitted, PreconditionFailed, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
 from trionet.forks import receive_signals
 from trionet.launchers.output import name_output
@@ -23,12 +23,13 @@ from trionet.runtime import open_node
 from trionet.services.groups import ALL
 from trionet.streams import check_written, claim_stdout, prepare_streams
 
-from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
+from .arguments import Parser, import_from_working_directory, keys_of
 from .ending import end_soon
 from .first_process import become_child
 from .hangups import reload_on_signal
 from .progress import Progress
 from .serving import Interrupted, prepare_process, run_reporting
+from .up_settings import add_settings, config_of
 
 if TYPE_CHECKING:
     import argparse
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
     from trionet.node import Node
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION = """\
 Run N nodes, by default each a process of its own on this machine, until Ctrl-C or SIGTERM; then stop them all.
 
-The group "all" of each node contains all of them. When they accept calls, their addresses are printed.
+The group "all" of each node contains all of them. When they accept calls, their addresses are printed. Each line that
+a node prints begins with its SID and address. With --join the nodes become members of a cluster, and join it.
 """
 
 _EPILOG = """\
@@ -53,6 +55,8 @@ examples:
   trionet up 5
   trionet up 3 --key-file cluster.key
   trionet up 3 --port-from 8080 --json
+  trionet up 3 --service shop.counter:Counter
+  trionet up 3 --join 10.0.0.5:8080 --key-file cluster.key
   trionet up 3 --config '{"services": {"counter": "shop.counter:Counter"}, "restart": "on_failure"}'
 
 exit status: 0 stopped, 1 a node did not boot, or all have ended and one of them failed, 2 wrong usage or configuration,
@@ -63,17 +67,13 @@ _AT_ONCE: Final = 8
 """How many boot at once: by default an sshd begins to refuse at 10 unauthenticated connections."""
 
 _GROUP: Final = "up"
-_LAST_PORT: Final = 65535
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet up", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("count", metavar="N", type=int, help="how many nodes")
-    parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first node; the others follow")
-    parser.add_argument("--config", metavar="FILE|JSON", help="the configuration of all nodes, as for trionet-node")
-    parser.add_argument("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
-    add_key_file(parser)
-    add_certificate(parser)
+    add_settings(parser)
     parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
     return parser
 
@@ -82,37 +82,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    sys.exit(end_soon(run_reporting("trionet up", partial(_run, _parser().parse_args(argv)))))
+    sys.exit(end_soon(run_reporting("trionet up", partial(_run, make_parser().parse_args(argv)))))
 
 
 def _run(options: argparse.Namespace) -> int:
     import_from_working_directory()
-    config = _config(options)
+    config = config_of(options)
     keys = keys_of(config)
     config.check_bind(has_key=keys is not None)
     prepare_process(config)
-    name_output()
+    name_output(config)
     return trio.run(_up, _configs(config, options.count, has_to_come=keys is None), keys, options.json, claim_stdout())
-
-
-def _config(options: argparse.Namespace) -> NodeConfig:
-    """Return the configuration of all nodes."""
-    settings = {"log_level": "warning"} | settings_from(options.config)
-    if options.launcher is not None:
-        settings["launcher"] = options.launcher
-    if options.port_from is not None:
-        settings["port"] = options.port_from
-    for name in ("key_file", *CERTIFICATE_FILES):
-        if (text := getattr(options, name)) is not None:
-            settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
-    config = NodeConfig.from_mapping(settings, source="command line")
-    if options.count < 1:
-        raise ConfigError(f"N is a positive number, not {options.count}")
-    if config.detach:
-        raise ConfigError("detach: these nodes stop with this command")
-    if config.port and config.port + options.count - 1 > _LAST_PORT:
-        raise ConfigError(f"there are no {options.count} ports from {config.port} on")
-    return config
 
 
 def _configs(config: NodeConfig, count: int, *, has_to_come: bool) -> list[NodeConfig]:

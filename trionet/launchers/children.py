@@ -14,7 +14,7 @@ import trio
 
 from trionet.errors import SpawnError
 from trionet.forks import keep_from_forks
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 
 from .base import KILL_AFTER_S
 from .interpreter import python_environment
@@ -74,5 +74,5 @@ async def kill_child(process: trio.Process) -> int:
     process.kill()
     with trio.move_on_after(KILL_AFTER_S, shield=True):
         return await process.wait()
-    _log.error("process %d has been killed, and doesn't end", process.pid)
+    _log.error("process %d has been killed, and doesn't end", process.pid, extra=about("", pid=process.pid))
     return -9

@@ -1,20 +1,29 @@
 """Whether the output of spawned nodes is prefixed with their names.
 
-Under the commands that run nodes it is, because many nodes share one standard error there. Otherwise the output of
-children is unchanged.
+Under the commands that run nodes it is, because many nodes share one standard error there; but not where their log is
+JSON, whose lines name the node themselves. Otherwise the output of children is unchanged.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trionet.config import NodeConfig
 
 __all__ = ["is_output_named", "name_output"]
 
 _is_named = False
 
 
-def name_output() -> None:
-    """Prefix the output of all nodes that this process spawns from now on, and of those that they spawn."""
+def name_output(config: NodeConfig) -> None:
+    """Prefix the output of all nodes that this process spawns from now on, and of those that they spawn.
+
+    Args:
+        config: that of the node of this process, whose children log in its format.
+    """
     global _is_named  # noqa: PLW0603  as the output is: one for the process
-    _is_named = True
+    _is_named = config.log_format == "text"
 
 
 def is_output_named() -> bool:

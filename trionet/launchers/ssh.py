@@ -86,7 +86,10 @@ class SSHLauncher:
                 raise SpawnError("; ".join([exc.text, *hints, *_lines(log)])) from None
             if status == _BROKEN:
                 _log.warning(
-                    "the connection to %s broke: %s", self._host, "; ".join(_lines(log)), extra=about(self._host)
+                    "the connection to %s broke: %s",
+                    self._host,
+                    "; ".join(_lines(log)),
+                    extra=about(self._host, host=self._host),
                 )
             return status
 

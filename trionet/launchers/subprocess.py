@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 from trionet.nurseries import open_background_nursery
 
 from .base import KILL_AFTER_S, ObservedStatus
@@ -126,5 +126,5 @@ async def _stop(
                 await stdin.send_all(STOP_LINE)
             await process.wait()
     if process.returncode is None:
-        _log.warning("process %d did not stop and is killed", process.pid)
+        _log.warning("process %d did not stop and is killed", process.pid, extra=about("", pid=process.pid))
         await kill_child(process)

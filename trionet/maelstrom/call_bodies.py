@@ -26,6 +26,8 @@ class CallBody(msgspec.Struct, frozen=True):
         id: chosen by the caller.
         args, kwargs: the arguments, as JSON.
         timeout_s: the time left, in seconds; None for no limit.
+        parent: the id of the sender's running call in whose handler it is made; empty outside of any.
+        traceparent, tracestate: its trace context, as HTTP's headers of these names.
     """
 
     call: int
@@ -36,6 +38,9 @@ class CallBody(msgspec.Struct, frozen=True):
     args: msgspec.Raw
     kwargs: msgspec.Raw = msgspec.Raw(b"{}")
     timeout_s: float | None = None
+    parent: str = ""
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def call_body(message: Envelope) -> CallBody:

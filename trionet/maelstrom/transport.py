@@ -28,10 +28,11 @@ from trionet.errors import (
     error_to_wire,
 )
 from trionet.identity import NodeAddress
-from trionet.message import Call
+from trionet.message import Call, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.security.live_keys import LiveKeys
-from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
+from trionet.trace_headers import trace_from_headers, trace_to_headers
+from trionet.transports.base import Sending, answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.transports.base import Handler, Lives, Request
+    from trionet.transports.base import Handler, Lives, Pages, Request
 
     from .call_bodies import CallBody
     from .envelope import Envelope
@@ -64,9 +65,11 @@ class MaelstromEndpoint:
     app = None
     keys: LiveKeys = LiveKeys()
     links = None
+    certificates = None
     requests_refused = 0
     has_real_address = False
     connections_refused = 0
+    pages: Pages | None = None
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)
@@ -202,6 +205,8 @@ class MaelstromEndpoint:
             id=body.id,
             caller=address_of(src),
             timeout_s=body.timeout_s,
+            parent=valid_parent(body.parent),
+            trace=trace_from_headers(body.traceparent, body.tracestate),
         )
 
     def _carry(self, to: NodeAddress, data: bytes) -> None:
@@ -218,6 +223,7 @@ class MaelstromTransport:
         self._limit = config.max_message_bytes
         self._numbers = itertools.count(1)
         self._streams: dict[tuple[str, int], trio.MemorySendChannel[Any]] = {}
+        self._in_progress: dict[int, Sending] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
@@ -264,6 +270,10 @@ class MaelstromTransport:
             raise NodeUnreachable("that stream has no reader any more") from exc
         return {}
 
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return list(self._in_progress.values())
+
     async def _ask(self, node: NodeAddress, kind: str, number: int, request: Request) -> dict[str, Any]:
         if node.ip not in self._node.node_ids or node.port != _PORT:
             raise NodeUnreachable(f"there is no node {node}")
@@ -277,16 +287,22 @@ class MaelstromTransport:
             "args": msgspec.Raw(request.args),
             "id": request.id,
         }
+        if request.parent:
+            body["parent"] = request.parent
+        body |= trace_to_headers(request.trace)
         if request.kwargs is not None:
             body["kwargs"] = msgspec.Raw(request.kwargs)
         time_s = time_left_s()
         if time_s is not None:
             body["timeout_s"] = time_s
+        self._in_progress[number] = Sending(node, request, "sent", trio.lowlevel.current_task())
         try:
             answer = await self._node.rpc(node.ip, body)
         except trio.Cancelled:
             self._node.send(node.ip, {"type": "trionet_cancel", "call": number})
             raise
+        finally:
+            del self._in_progress[number]
         if "error" in answer:
             raise answered_error(answer["error"])
         return answer

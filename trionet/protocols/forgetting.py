@@ -12,6 +12,7 @@ from .effects import Notify
 from .swim_events import MemberForgotten
 
 if TYPE_CHECKING:
+    from .effects import Effect
     from .swim_context import Context
     from .timers import Timer
 
@@ -26,6 +27,15 @@ class Forgetting:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._timer: Timer | None = None
+
+    def forget(self, name: str, now: float) -> list[Effect]:
+        """Forget a member that is gone, before its time."""
+        context = self._context
+        context.now = now
+        context.members.forget(name)
+        self._report()
+        effects, context.effects = context.effects, []
+        return effects
 
     def schedule(self) -> None:
         """Schedule the next one, after a member has gone; it may have taken the room of another."""

@@ -168,6 +168,12 @@ class Members:
         while self.next_forgotten() <= now:
             self._forget(min(self._first_gone(options.forget_failed_s, options.forget_left_s))[1])
 
+    def forget(self, name: str) -> None:
+        """Forget a member that is gone, if it is known."""
+        member = self._by_name.get(name)
+        if member is not None and not member.is_present:
+            self._forget(name)
+
     def _first_gone(self, failed_s: float, left_s: float) -> list[tuple[float, str]]:
         waits = ((self._gone_at[State.DEAD], failed_s), (self._gone_at[State.LEFT], left_s))
         return [(at + wait, name) for gone, wait in waits for name, at in islice(gone.items(), 1)]

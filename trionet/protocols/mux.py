@@ -17,7 +17,17 @@ import msgspec
 
 from .border import SenderRefused, SenderUnreachable
 from .effects import Core, Notify, Proof, ProtocolMessage, Send
-from .packets import ARRAY_HEAD_BYTES, VERSION, Packet, PacketCounts, array_head, decoder, head, places
+from .packets import (
+    ARRAY_HEAD_BYTES,
+    VERSION,
+    Packet,
+    PacketCounts,
+    PacketTraffic,
+    array_head,
+    decoder,
+    head,
+    places,
+)
 from .proofs import Challenge, Echo
 
 if TYPE_CHECKING:
@@ -52,6 +62,7 @@ class ProtocolMux:
     Attributes:
         me: this node's name.
         dropped: counts of rejected input.
+        traffic: counts of messages by kind, also those of the multiplexers before it.
         events: the events since the last `pop_events`.
         next_deadline: returns when to call `on_timer` next; ``math.inf`` for never.
     """
@@ -72,6 +83,7 @@ class ProtocolMux:
         "events",
         "me",
         "next_deadline",
+        "traffic",
     )
 
     def __init__(
@@ -83,6 +95,7 @@ class ProtocolMux:
         is_encoding: bool = True,
         proofs: Proofs | None = None,
         border: Border | None = None,
+        traffic: PacketTraffic | None = None,
     ) -> None:
         """Run `cores`.
 
@@ -93,9 +106,11 @@ class ProtocolMux:
             is_encoding: False for a simulation, which passes messages on as they are.
             proofs: the addresses that are proven; None where no sender can claim another's name.
             border: the nodes that can't be members; None where every node can be one.
+            traffic: continue to count here.
         """
         self.me: str = me
         self.dropped: PacketCounts = PacketCounts()
+        self.traffic: PacketTraffic = traffic or PacketTraffic()
         self.events: list[Any] = []
         self._cores = tuple(cores)
         # With one core its own method is enough, and faster; this is called after every packet.
@@ -135,6 +150,7 @@ class ProtocolMux:
         if version != VERSION or source == self.me or not source:
             self.dropped.malformed += 1
             return []
+        _count_kinds(self.traffic.received, messages)
         if self._border is not None and self._border.separates(source):
             messages = self._beyond_border(self._border, source, messages)
             if not messages:
@@ -355,6 +371,7 @@ class ProtocolMux:
         found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
 
     def _packet(self, to: str, messages: tuple[ProtocolMessage, ...], body: bytes, *, is_reliable: bool) -> Packet:
+        _count_kinds(self.traffic.sent, messages)
         encoded = self._head + array_head(len(messages)) + body if self._is_encoding else b""
         return Packet(to, messages, encoded, is_reliable)
 
@@ -362,6 +379,12 @@ class ProtocolMux:
         """Return the size of `packet` in bytes, encoded or not."""
         parts = sum(len(_encoder.encode(message)) for message in packet.messages)
         return len(self._head) + len(array_head(len(packet.messages))) + parts
+
+
+def _count_kinds(counts: dict[type, int], messages: Iterable[object]) -> None:
+    for message in messages:
+        kind = type(message)
+        counts[kind] = counts.get(kind, 0) + 1
 
 
 def _earliest(cores: tuple[Core, ...]) -> float:

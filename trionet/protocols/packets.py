@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,9 +20,11 @@ __all__ = [
     "VERSION",
     "Packet",
     "PacketCounts",
+    "PacketTraffic",
     "array_head",
     "decoder",
     "head",
+    "kind_of",
     "places",
     "sender_of",
 ]
@@ -66,6 +69,23 @@ class PacketCounts(msgspec.Struct):
     oversized: int = 0
     unknown: int = 0
     refused: int = 0
+
+
+class PacketTraffic(msgspec.Struct):
+    """The messages in packets so far, by kind.
+
+    Attributes:
+        sent: those in packets to be sent.
+        received: those in packets that could be read.
+    """
+
+    sent: dict[type, int] = msgspec.field(default_factory=dict)
+    received: dict[type, int] = msgspec.field(default_factory=dict)
+
+
+def kind_of(message: type) -> str:
+    """Return the name of a kind of messages, as ``sync_digest``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", message.__name__).lower()
 
 
 def head(me: str) -> bytes:

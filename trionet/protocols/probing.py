@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trionet.histograms import count_s
+
 from .awareness import failed_probe_penalty
 from .effects import Send
 from .members import MemberRecord
@@ -54,6 +56,7 @@ class _Probe(msgspec.Struct, eq=False):
     seq: int
     incarnation: int
     timeout_s: float
+    begun_at: float
     ends_at: float
     timer: Timer | None = None
     step: int = 0
@@ -110,7 +113,7 @@ class Prober:
         timeout_s = profile.probe_timeout_s * patience
         ends_at = now + max(profile.probe_interval_s * patience, timeout_s)
         seq = context.next_seq()
-        probe = _Probe(member, seq, member.statement.incarnation, timeout_s, ends_at)
+        probe = _Probe(member, seq, member.statement.incarnation, timeout_s, now, ends_at)
         self.by_name[member.name] = self._by_seq[seq] = probe
         self._ping(member, seq, about)
         probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._continue, probe)
@@ -120,6 +123,7 @@ class Prober:
         probe = self.by_name.get(source)
         if probe is not None and probe.seq == seq:
             self._end(probe)
+            count_s(self._context.counts.round_trips, self._context.now - probe.begun_at)
             if self._context.awareness.score:
                 self._context.awareness.add(-1)
             return True

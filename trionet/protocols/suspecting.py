@@ -54,6 +54,7 @@ class Suspecting:
     def suspect(self, member: MemberRecord) -> None:
         """Suspect a member, because this node's probe failed."""
         known = member.statement
+        self._context.counts.suspicions += known.state == State.ALIVE or self._context.me not in known.suspected_by
         suspected_by = {*known.suspected_by, self._context.me} if known.state == State.SUSPECT else {self._context.me}
         kept = tuple(sorted(suspected_by)[:MOST_SUSPECTED_BY])
         self._believe(msgspec.structs.replace(known, state=int(State.SUSPECT), suspected_by=kept))

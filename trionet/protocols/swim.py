@@ -23,8 +23,8 @@ from .forgetting import Forgetting
 from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_valid, merged, supersedes
 from .suspecting import Suspecting
 from .swim_context import Context
-from .swim_events import MemberInfo, changes
-from .swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
+from .swim_events import MemberInfo, PingAnswered, changes
+from .swim_messages import ASKED_SEQ, Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 from .swim_settings import SwimCounts, SwimOptions
 from .view_sync import ViewSync
 
@@ -48,6 +48,7 @@ class Swim:
     Attributes:
         messages: the kinds of messages that it handles.
         me: this node's name.
+        forgetting: forgets the members that are gone.
         counts: counts of rejected input and of incidents.
         next_deadline: returns when to call `on_timer` next; ``math.inf`` for never.
     """
@@ -56,13 +57,13 @@ class Swim:
         "_broadcaster",
         "_context",
         "_corrected",
-        "_forgetting",
         "_probed",
         "_prober",
         "_suspected",
         "_suspecting",
         "_sync",
         "counts",
+        "forgetting",
         "me",
         "next_deadline",
     )
@@ -102,7 +103,7 @@ class Swim:
         self.counts: SwimCounts = context.counts
         self.next_deadline: Callable[[], float] = context.timers.next_deadline
         self._broadcaster = Broadcaster(context)
-        self._forgetting = Forgetting(context)
+        self.forgetting: Forgetting = Forgetting(context)
         self._suspecting = Suspecting(context, self._believe)
         self._prober = self._suspecting.prober
         self._sync = ViewSync(context, self._learn, self._prober)
@@ -261,6 +262,8 @@ class Swim:
     def _receive_ack(self, source: str, message: Ack) -> None:
         if self._prober.receive_ack(source, message.seq) or self._suspecting.is_final_probe(source, message.seq):
             self._sync.compare(source, message.view)
+        elif message.seq >= ASKED_SEQ:
+            self._context.effects.append(Notify(PingAnswered(source, message.seq)))
         else:
             self.counts.unexpected += 1
 
@@ -343,7 +346,7 @@ class Swim:
         if before is not None or member.is_present:
             self._broadcaster.put(statement)
         if not member.is_present:
-            self._forgetting.schedule()
+            self.forgetting.schedule()
 
     def _refute(self, source: str, statement: Statement) -> None:
         """Refute a statement about this node that contradicts its own."""

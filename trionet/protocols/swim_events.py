@@ -20,6 +20,7 @@ __all__ = [
     "MemberChanged",
     "MemberForgotten",
     "MemberInfo",
+    "PingAnswered",
     "changes",
 ]
 
@@ -82,6 +83,13 @@ class JoinCompleted(msgspec.Struct, frozen=True):
     """A seed has sent its view."""
 
     seed: str
+
+
+class PingAnswered(msgspec.Struct, frozen=True):
+    """A node has answered a ping that a person asked for; its number is at least `ASKED_SEQ`."""
+
+    name: str
+    seq: int
 
 
 class LeaveCompleted(msgspec.Struct, frozen=True):

@@ -9,12 +9,15 @@ section IV-A.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from .effects import Proof, ProtocolMessage
 from .statements import Statement
 
-__all__ = ["Ack", "IndirectAck", "Nack", "News", "Ping", "PingReq", "Sync", "SyncDigest"]
+__all__ = ["ASKED_SEQ", "Ack", "IndirectAck", "Nack", "News", "Ping", "PingReq", "Sync", "SyncDigest"]
+
+ASKED_SEQ: Final = 1 << 40
+"""The first sequence number of pings that a person asks for; the protocol's own never come near it."""
 
 
 class Ping(ProtocolMessage, frozen=True, gc=False, tag="ping"):

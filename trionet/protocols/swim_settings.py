@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from trionet.histograms import new_histogram
+
 __all__ = ["SwimCounts", "SwimOptions"]
 
 
@@ -49,6 +51,8 @@ class SwimCounts(msgspec.Struct):
         refutations: how often this node had to refute a statement about itself.
         stalls: how often `on_timer` was called much too late.
         failed_probes: probes without any answer.
+        suspicions: how often its own probes made it suspect a member.
+        round_trips: the times from a probe to its ack; see `trionet.histograms`.
         syncs: view comparisons that this node began.
     """
 
@@ -60,3 +64,12 @@ class SwimCounts(msgspec.Struct):
     stalls: int = 0
     failed_probes: int = 0
     syncs: int = 0
+    suspicions: int = 0
+    round_trips: list[int] = msgspec.field(default_factory=new_histogram)
+
+    def add(self, others: SwimCounts) -> None:
+        """Add the counts of another, as those of an earlier life."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(others, name)
+            both = [a + b for a, b in zip(mine, theirs, strict=True)] if isinstance(mine, list) else mine + theirs
+            setattr(self, name, both)

@@ -39,7 +39,8 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "status": frozenset({"stop", "spawn", "reload"}),
     "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
-    "membership": frozenset({"join", "leave", "set_tags"}),
+    "inspection": frozenset({"cancel_call", "cancel_own_calls"}),
+    "membership": frozenset({"join", "leave", "set_tags", "forget"}),
     "keys": None,
 }
 """The methods that need ``admin``, by service, local and group-wide; None stands for all."""
@@ -51,7 +52,7 @@ NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
 }
 """The methods that only nodes may call."""
 
-FORWARDING: Final = frozenset({"comm", "gossip"})
+FORWARDING: Final = frozenset({"comm", "diagnosis", "gossip", "inspection"})
 """The services whose methods have nodes call other methods: these need the scope of their destination as well."""
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from .code_trust import CodeTrust
     from .comm import Comm
+    from .diagnosis import Diagnosis
     from .gossip import Gossip
     from .groups import Groups
+    from .inspection import Inspection
     from .kept import Kept
     from .keys import Keys
     from .membership import Membership
@@ -40,3 +42,18 @@ class LocalServices(NamedTuple):
     settings: Settings
     code: CodeTrust
     keys: Keys
+    diagnosis: Diagnosis
+    inspection: Inspection
+
+
+def _missing(self: LocalServices, name: str) -> NoReturn:
+    raise AttributeError(
+        f"node.local has trionet's own services and no {name!r}: call yours by node.call(address, Class.method), or "
+        f"node.local.comm.send([...], trionet.Remote(node=..., service={name!r}, method=...))",
+        name=name,
+        obj=self,
+    )
+
+
+if not TYPE_CHECKING:  # a NamedTuple takes no statements but fields, and type checkers refuse other names already
+    LocalServices.__getattr__ = _missing

@@ -41,12 +41,16 @@ class AddressReports:
         self._publish = publish
         self._now = now
         self._reported_at: dict[tuple[NodeAddress, NodeAddress], float] = {}
+        self._barred_at: dict[NodeAddress, float] = {}
 
     def handle_refused(self, event: SenderRefused) -> None:
         """Report a node that can't be a member."""
         node = address_of(event.name)
         if node is not None:
-            _log.warning("refused %s as a member: %s", node, why_apart(self._own, node), extra=about(node))
+            remember(self._barred_at, node, self._now(), _MOST_REPORTED)
+            _log.warning(
+                "refused %s as a member: %s", node, why_apart(self._own, node), extra=about(node, node=self._own)
+            )
 
     def handle_unreachable(self, event: SenderUnreachable) -> None:
         """Report a node that is heard, and can't be reached."""
@@ -62,7 +66,7 @@ class AddressReports:
                 "an address that the other members reach, and let them reach that port",
                 self._own,
                 node,
-                extra=about(node),
+                extra=about(node, node=self._own),
             )
             self._publish(AddressUnreachable(node=node, by=self._own))
 
@@ -74,7 +78,7 @@ class AddressReports:
                 "the other members reach, and let them reach that port",
                 by,
                 self._own,
-                extra=about(by),
+                extra=about(by, node=self._own),
             )
             self._publish(AddressUnreachable(node=self._own, by=by))
 
@@ -82,6 +86,15 @@ class AddressReports:
         """Handle the answer to a packet, which may say that the other node can't reach this one."""
         if answer.unreachable == str(self._own):
             self.handle_own(answer.node)
+
+    def barred(self) -> list[str]:
+        """Return the nodes that were refused as members lately."""
+        return [str(node) for node, at in self._barred_at.items() if self._now() < at + AGAIN_S]
+
+    def unreachable(self) -> list[tuple[str, str]]:
+        """Return the addresses that were reported lately to be out of reach, and who can't reach them."""
+        reported = self._reported_at.items()
+        return [(str(node), str(by)) for (node, by), at in reported if self._now() < at + AGAIN_S]
 
     def _is_due(self, what: tuple[NodeAddress, NodeAddress]) -> bool:
         """Return whether to report an address and the node that can't reach it: anyone can claim such a thing."""

@@ -23,7 +23,7 @@ from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
 from trionet.protocols.packets import sender_of
 from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
-from trionet.protocols.swim_settings import SwimOptions
+from trionet.protocols.swim_settings import SwimCounts, SwimOptions
 
 from . import loopback
 from .dial_back import DialBack
@@ -112,6 +112,7 @@ class ClusterAgent:
         self.missed_changes: MissedChanges = MissedChanges(groups.absences, comm, nursery, random)
         self.dial_back: DialBack = DialBack(endpoint, comm, nursery)
         self._parts: tuple[Swim, GossipProtocol, ProtocolDriver] | None = None
+        self._past = SwimCounts()  # of earlier lives
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
         # With keys, links and sealed datagrams prove their senders.
@@ -195,7 +196,15 @@ class ClusterAgent:
 
     def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:
         packet_bytes = DATAGRAM_BYTES if self._sealed is None else self._sealed.packet_bytes
-        return ProtocolMux(self._own, [swim, core], packet_bytes=packet_bytes, proofs=self._proofs, border=self._border)
+        traffic = None if self._parts is None else self.driver.mux.traffic
+        return ProtocolMux(
+            self._own,
+            [swim, core],
+            packet_bytes=packet_bytes,
+            proofs=self._proofs,
+            border=self._border,
+            traffic=traffic,
+        )
 
     def _sealed_traffic(self, endpoint: Endpoint) -> SealedTraffic | None:
         """Return the layer that seals the endpoint's datagrams; None without keys, or without datagrams."""
@@ -207,6 +216,11 @@ class ClusterAgent:
         boot_ids = secrets.randbits if endpoint.has_real_address else self._random.getrandbits
         now, new_boot_id = self._clock.now, partial(boot_ids, _LIFE_BITS)
         return SealedTraffic(endpoint.datagrams, endpoint.keys, endpoint.address, now, new_boot_id)
+
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether the node sends datagrams."""
+        return self._datagrams is not None
 
     @property
     def datagram_refusals(self) -> RefusalCounts | None:
@@ -224,6 +238,14 @@ class ClusterAgent:
         """See `NodeStatistics.datagrams_replayed`."""
         return 0 if self._sealed is None else self._sealed.replayed
 
+    def swim_counts(self) -> SwimCounts:
+        """Return the counts of membership, those of earlier lives included."""
+        counts = SwimCounts()
+        counts.add(self._past)
+        if self._parts is not None:
+            counts.add(self.swim.counts)
+        return counts
+
     def on_other_key(self, handler: Callable[[NodeAddress, bytes], None]) -> None:
         """Call ``handler(node, key_id)`` with each member whose datagrams another key seals than this node's."""
         if self._sealed is not None:
@@ -240,6 +262,7 @@ class ClusterAgent:
             self._sealed.renew()
         old, core, driver = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
+        self._past.add(old.counts)
         driver.mux = self._new_mux(swim, core)
         core.forget_entries()
         self._parts = swim, core, driver

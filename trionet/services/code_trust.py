@@ -126,7 +126,7 @@ class CodeTrust:
             self.refused += 1
             sender = _sender() if origin is None else f"the node {origin}, by rumor"
             text = "node %s refuses code for %s of %s: %s"
-            _log.warning(text, self._own, purpose, sender, reason, extra=about(sender))
+            _log.warning(text, self._own, purpose, sender, reason, extra=about(sender, node=self._own))
             raise CodeRefused(f"{self._own} refuses {value!r}: {reason}")
         return unpickled(value.pickle, value.what)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.async_blocks import async_block
+from trionet.call_counts import CallCounts
 from trionet.current_call import answered_call
 from trionet.error_wire import error_from_wire
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
+from trionet.histograms import SUM, UNIT_NS
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import current_depth, holding
+from trionet.nesting import current_lineage, holding, position
+from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
+from trionet.under_trio import check_under_trio
 from trionet.user_code import shown
 
 from .base import rpc
-from .references import function_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -46,22 +50,28 @@ class Comm:
     Attributes:
         own: the node's own address.
         codec: the wire format of its calls.
-        transport: carries its calls to other nodes.
+        counts: counts of the calls that it has made, and their durations.
+        spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
         self.own = own
         self.codec: Codec = transport.codec
-        self.transport: Transport = transport
+        self.counts: CallCounts = CallCounts(router.counts.now_ns)
+        self.spans: Spans | None = Spans.of(own)
+        if self.spans is not None:
+            self.spans.serve(router)
+        self._transport = transport
         self._router = router
         self._access = router.access
         self._own_principal = None if router.access is None else router.access.own
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
+        self._now_ns = router.counts.now_ns
         self._checked: object = object()  # no remote is this one
+        self._ok: list[int] | None = None  # counts the calls of the checked remote
         self._orphans: dict[str, dict[str, str]] = {}  # by the ids of calls with orphans="raise"
 
-    @function_of  # most calls of a program come here
     @rpc
     async def send(
         self,
@@ -94,6 +104,7 @@ class Comm:
             args = check_args(args)
         if remote is not self._checked:  # remotes are frozen, and mostly reused
             remote = self._checked = Remote.of(remote, with_node=True)
+            self._ok = None
         node = remote.node
         assert node is not None
         given = _NOTHING if kwargs is None else check_kwargs(kwargs)
@@ -101,13 +112,31 @@ class Comm:
         if orphans != "report":
             with self.raising_orphans(orphans, request):
                 return await self.call(node, request)
+        spans = self.spans
+        if spans is not None and spans.provider() is not None:
+            return await self.call(node, request)
+        ok, now_ns = self._ok, self._now_ns
+        begun_ns = now_ns()
         try:  # the same as `call`, without its coroutine: most calls come here
-            return await (self.call_self(request) if node == self.own else self.transport.call(node, request))
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
             raise
+        if ok is None:
+            ok = self._histogram_of(remote)
+        spent_ns = now_ns() - begun_ns
+        ok[(spent_ns // UNIT_NS).bit_length()] += 1
+        ok[SUM] += spent_ns
+        return value
 
-    @asynccontextmanager
+    def _histogram_of(self, remote: Remote) -> list[int]:
+        """Return what counts the calls of a method that has returned a value; keep it for the next one."""
+        ok = self.counts.of(remote.service, remote.method).ok
+        if remote is self._checked:
+            self._ok = ok
+        return ok
+
+    @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(
         self,
         args: list[Any] | tuple[Any, ...],
@@ -145,12 +174,19 @@ class Comm:
     ) -> Request:
         """Return a call whose arguments are encoded once, for any number of nodes.
 
-        Its depth is, by default, that of the running code. It is in the name of the principal for whom the running code
-        forwards, unless `is_own`: for calls of the protocols.
+        Its depth is, by default, that of the running code; with another one it has no parent. It is in the name of the
+        principal for whom the running code forwards, unless `is_own`: for calls of the protocols.
 
         Raises:
             EncodeError: an argument can't travel.
         """
+        parent, trace = "", b""
+        if depth is None:
+            place = position.get()
+            if place is None:
+                depth = 0
+            else:
+                depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
         return Request(
             remote.gid,
             remote.service,
@@ -159,9 +195,16 @@ class Comm:
             self.codec.encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
-            current_depth() if depth is None else depth,
+            depth,
             None if is_own else self.forwarded(),
+            parent,
+            trace,
         )
+
+    def trace(self) -> bytes:
+        """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
+        spans = self.active_spans
+        return current_lineage(self._router)[1] if spans is None else spans.current()
 
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""
@@ -172,13 +215,49 @@ class Comm:
         principal = None if answered is None else answered.forwards_for(self._router)
         return None if principal is access.own else principal
 
+    @property
+    def active_spans(self) -> Spans | None:
+        """The spans of its calls; None while no tracer provider is set."""
+        spans = self.spans
+        return None if spans is None or spans.provider() is None else spans
+
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
+        spans = self.active_spans
+        if spans is not None:
+            with spans.call(node, request) as traced:
+                return await self.call_unrecorded(node, traced)
+        begun_ns = self.counts.now_ns()  # the same as `call_unrecorded`, without its coroutine
         try:
-            return await (self.call_self(request) if node == self.own else self.transport.call(node, request))
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
             raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
+
+    async def call_unrecorded(self, node: NodeAddress, request: Request) -> Any:
+        """Send a prepared call, without a span: one of the protocols, or one whose span is open."""
+        begun_ns = self.counts.now_ns()
+        try:
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
+            raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
+
+    def _note_failure(self, node: NodeAddress, request: Request, exc: BaseException, begun_ns: int) -> None:
+        """Count a call that ended with `exc`, and set the node of a library error.
+
+        Raises:
+            RuntimeError: Trio does not run the caller.
+        """
+        if isinstance(exc, RuntimeError):
+            check_under_trio("a call")
+        if isinstance(exc, TrionetError):
+            exc.node = exc.node or str(node)
+        self.counts.note_failure(request.service, request.method, exc, begun_ns)
 
     @contextmanager
     def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
@@ -209,13 +288,29 @@ class Comm:
         self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
     ) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a prepared stream at `node`; yield an async iterator over its items, converted by `convert`."""
-        stream = self._stream_self(request) if node == self.own else self.transport.stream(node, request)
-        async with AsyncExitStack() as stack:
-            with _naming(node):
-                items = await stack.enter_async_context(stream)
-            if node != self.own:
-                stack.enter_context(holding(request.depth))
-            yield await stack.enter_async_context(aclosing(_named(items, node, convert)))
+        spans = self.active_spans
+        with nullcontext(request) if spans is None else spans.stream(node, request) as traced:
+            async with self.open_items_unrecorded(node, traced, convert) as items:
+                yield items
+
+    @asynccontextmanager
+    async def open_items_unrecorded(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream without a span of its own; see `open_items`."""
+        stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
+        begun_ns = self.counts.now_ns()
+        try:
+            async with AsyncExitStack() as stack:
+                with _naming(node):
+                    items = await stack.enter_async_context(stream)
+                if node != self.own:
+                    stack.enter_context(holding(request.depth))
+                yield await stack.enter_async_context(aclosing(_named(items, node, convert)))
+        except BaseException as exc:
+            self.counts.note_failure(request.service, request.method, exc, begun_ns)
+            raise
+        self.counts.note_success(request.service, request.method, begun_ns)
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -233,8 +328,9 @@ class Comm:
         except TrionetError as exc:
             raise self._recoded_error(exc) from exc
 
-    async def call_self(self, request: Request) -> Any:
-        """Pass a prepared call to this node's own router, encoded and decoded as on the wire."""
+    async def _call_self(self, request: Request) -> Any:
+        """Pass a call to the router, encoded and decoded as on the wire."""
+        check_under_trio("a call")
         try:
             value = await self._router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:

@@ -79,19 +79,20 @@ class DialBack:
 
     async def _check_seed(self, seed: NodeAddress, report: Callable[[NodeAddress], None]) -> None:
         ip, port = [
-            await self._comm.call(seed, self._comm.prepare([key], {}, _HEAR, is_own=True)) for key in ("ip", "port")
+            await self._comm.call_unrecorded(seed, self._comm.prepare([key], {}, _HEAR, is_own=True))
+            for key in ("ip", "port")
         ]
         node = NodeAddress.of({"ip": ip, "port": port})
         if node != seed and not await self._endpoint.can_connect(node):
             report(node)
-            await self._comm.call(seed, self._comm.prepare([self._comm.own], {}, _TELL, is_own=True))
+            await self._comm.call_unrecorded(seed, self._comm.prepare([self._comm.own], {}, _TELL, is_own=True))
 
     async def _check(self, node: NodeAddress, report: Callable[[NodeAddress], None]) -> None:
         try:
             with trio.move_on_after(_CALL_S):
                 if await self._is_out_of_reach(node):
                     report(node)
-                    await self._comm.call(node, self._comm.prepare([self._comm.own], {}, _TELL, is_own=True))
+                    await self._comm.call_unrecorded(node, self._comm.prepare([self._comm.own], {}, _TELL, is_own=True))
         except TrionetError:  # it is gone, or of an earlier version
             pass
         finally:
@@ -100,5 +101,5 @@ class DialBack:
     async def _is_out_of_reach(self, node: NodeAddress) -> bool:
         if await self._endpoint.can_connect(node):
             return False
-        await self._comm.call(node, self._comm.prepare(["nid"], {}, _HEAR, is_own=True))
+        await self._comm.call_unrecorded(node, self._comm.prepare(["nid"], {}, _HEAR, is_own=True))
         return not await self._endpoint.can_connect(node)

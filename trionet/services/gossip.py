@@ -28,13 +28,15 @@ from trionet.errors import (
 from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
+from trionet.prepared_call import is_awaitable
 from trionet.principal import Principal
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
-from trionet.router import is_awaitable
 from trionet.security.code_stamps import SentCode
+from trionet.trace_headers import valid_trace
+from trionet.under_trio import check_under_trio
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -47,9 +49,10 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
+    from trionet.prepared_call import PreparedCall
     from trionet.protocols.gossip import GossipProtocol
     from trionet.protocols.mux import Packet
-    from trionet.router import PreparedCall, Router
+    from trionet.router import Router
 
     from .cluster_agent import ClusterAgent
     from .code_trust import CodeTrust
@@ -86,11 +89,14 @@ class _Payload(msgspec.Struct, array_like=True):
     kwargs: msgspec.Raw
 
 
-class _Forwarded(_Payload, array_like=True):
+class _Traced(_Payload, array_like=True):
+    """A payload with the principal for whom it is forwarded, and the trace context of its sender; each may be empty."""
+
     principal: str = ""
+    trace: bytes = b""
 
 
-_decoder = msgspec.msgpack.Decoder(_Forwarded)
+_decoder = msgspec.msgpack.Decoder(_Traced)
 
 
 class Gossip:
@@ -176,16 +182,17 @@ class Gossip:
             EncodeError: an argument can't travel.
             MessageTooLarge: they are over the limit.
         """
+        check_under_trio("gossip")
         core, driver = self._running()
         purpose = _purpose(remote)
         sent = [self._code.sent_by_rumor(arg, purpose) for arg in check_args(args)]
         by_name = {name: self._code.sent_by_rumor(arg, purpose) for name, arg in kwargs.items()}
         raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (sent, by_name))
         own = _Payload(remote.gid, remote.service, remote.method, *raw)
-        principal = self._comm.forwarded()
-        payload = _encoder.encode(
-            own if principal is None else _Forwarded(**structs.asdict(own), principal=str(principal))
-        )
+        principal, trace = self._comm.forwarded(), self._comm.trace()
+        if principal is not None or trace:
+            own = _Traced(**structs.asdict(own), principal="" if principal is None else str(principal), trace=trace)
+        payload = _encoder.encode(own)
         if len(payload) > self._most_payload_bytes:
             raise MessageTooLarge(
                 f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,} bytes, "
@@ -238,6 +245,24 @@ class Gossip:
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
+    def spread(self, gid: str, rumor_id: str) -> Spread:
+        """Return how far a rumor of this node is known to have come, and query the members that have not confirmed it.
+
+        Raises:
+            KeyDoesNotExist: nothing is known of it.
+            MalformedRequest: it is no id.
+        """
+        core, driver = self._running()
+        try:
+            key = bytes.fromhex(rumor_id)
+        except ValueError:
+            raise MalformedRequest(f"the id of a rumor has hex digits; this is {rumor_id!r:.80}") from None
+        found = core.tracking.spread(gid, key)
+        if found is None:
+            raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id:.80} in the group {gid!r:.80}")
+        driver.act(core.tracking.query(gid, key))
+        return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
+
     def _running(self) -> tuple[GossipProtocol, ProtocolDriver]:
         if not self._agent.is_running:
             raise TemporarilyUnavailable("the node is stopping")
@@ -255,7 +280,8 @@ class Gossip:
         try:
             if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
                 raise TemporarilyUnavailable("too many rumors wait here to be carried out")
-            prepared = self._router.prepare(self._received(_call_of(rumor, self._codec, self._router.access)))
+            call = self._received(_call_of(rumor, self._codec, self._router.access))
+            prepared = self._router.prepare(call, is_rumor=True)
             if prepared.method.is_stream:
                 raise MalformedRequest("the method is a stream")
             value = prepared.begin() if prepared.method.is_sync else None
@@ -284,14 +310,16 @@ class Gossip:
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
         try:
             async with self._limiter:
+                prepared.started_at = trio.current_time()
                 await prepared.finish(trio.CancelScope(), value)
         except TrionetError as exc:
             self._fail(rumor, exc)
             self._log_failures()
         finally:
+            prepared.abandon()  # it may have been cancelled before its turn
             self._waiting_bytes -= size
             if inspect.iscoroutine(value):
-                value.close()  # it may have been cancelled before its turn
+                value.close()
 
     def _fail(self, rumor: Delivered, error: TrionetError) -> None:
         self.failed += 1
@@ -309,7 +337,7 @@ class Gossip:
                 rumor.gid,
                 error,
                 f"; so did {more:,} more that came with it" if more else "",
-                extra=about(rumor.origin),
+                extra=about(rumor.origin, node=self._comm.own, gid=rumor.gid, call_id=rumor.id.hex()),
             )
 
 
@@ -340,7 +368,16 @@ def _call_of(rumor: Delivered, codec: Codec, access: Access | None) -> Call:
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise DecodeError("not a call: its arguments are no list and mapping")
     caller = address_of(rumor.origin)
-    call = Call(payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None)
+    call = Call(
+        payload.gid,
+        payload.service,
+        payload.method,
+        args,
+        kwargs,
+        rumor.id.hex(),
+        caller,
+        trace=valid_trace(payload.trace),
+    )
     if access is None or not access.is_believing:
         return call
     origin = Principal.node(caller)

@@ -57,7 +57,7 @@ class Rule:
                 gid,
                 member.node,
                 exc_info=exc,
-                extra=about(gid),
+                extra=about(gid, gid=gid, peer=member.node),
             )
             return False
 

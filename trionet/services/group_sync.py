@@ -38,7 +38,7 @@ class GroupSync:
         except BaseException as exc:
             pass_endings(exc)
             self._without_subset.add(gid)  # the next change calls the function again
-            _log.warning("the subset of group %s is left as the default", gid, exc_info=exc, extra=about(gid))
+            _log.warning("the subset of group %s is left as the default", gid, exc_info=exc, extra=about(gid, gid=gid))
             core.set_group(gid, self._names(gid), now=now)
 
     def drop(self, gid: str) -> None:

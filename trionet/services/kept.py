@@ -306,7 +306,7 @@ class Kept:
             conflict.key,
             conflict.gid,
             winner.writer,
-            extra=about(conflict.gid),
+            extra=about(conflict.gid, node=self._own, gid=conflict.gid, key=conflict.key),
         )
 
     def _wanted(self, key: str) -> Entry | None:
@@ -350,7 +350,7 @@ class Kept:
             "this node's own %s stays, though the group %s keeps another: to replace it, put that in the group again",
             entry.key,
             entry.gid,
-            extra=about(entry.gid),
+            extra=about(entry.gid, node=self._own, gid=entry.gid, key=entry.key),
         )
 
     def _report_failed(self, key: str, error: TrionetError) -> None:
@@ -362,6 +362,6 @@ class Kept:
             key,
             gid,
             error,
-            extra=about(gid),
+            extra=about(gid, node=self._own, gid=gid, key=key),
         )
         self._publish(kind.failed(self._own, gid, name, error))

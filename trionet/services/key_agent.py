@@ -126,8 +126,8 @@ class KeyAgent:
         self.partners.add(node)
         self.ring.note_given(str(node))
 
-    def discard_child(self, node: NodeAddress) -> None:
-        """Handle a child that has ended."""
+    def discard(self, node: NodeAddress) -> None:
+        """Handle a child that has ended, or a member that is gone for good: nothing waits for it."""
         self.partners.discard(node)
         self.ring.forget_member(str(node))
         self._go_on()
@@ -153,17 +153,22 @@ class KeyAgent:
         try:
             file = self.ring.records().file()
         except ConfigError:
-            _log.error("node %s holds no key any more with which it may seal: install the new one by file", self._own)
+            _log.error(
+                "node %s holds no key any more with which it may seal: install the new one by file",
+                self._own,
+                extra=self._about(),
+            )
             return
         if (file.entries, file.rollout) == (now.file.entries, now.file.rollout):
             return
         new = now.replaced(file)
         if new.sealing.key_id != now.sealing.key_id:
-            _log.info("node %s seals with the key %s from now on", self._own, new.sealing.key_id.hex())
+            name = new.sealing.key_id.hex()
+            _log.info("node %s seals with the key %s from now on", self._own, name, extra=self._about(key_id=name))
         self._live.replace(new)
         replaced = (new.retired - now.retired) | (now.opening.keys() - new.opening.keys())
         if new.rollout != now.rollout:
-            _log.info("node %s has %s from now on", self._own, new.rollout)
+            _log.info("node %s has %s from now on", self._own, new.rollout, extra=self._about())
             if new.rollout.is_protected:
                 replaced |= {_PLAIN}
         for key_id in sorted(replaced):
@@ -186,7 +191,10 @@ class KeyAgent:
             except ConfigError as exc:
                 if not self.fault and ring.has_rotated:
                     _log.warning(
-                        "node %s can't keep its keys, and a restart would lose the new ones: %s", self._own, exc.text
+                        "node %s can't keep its keys, and a restart would lose the new ones: %s",
+                        self._own,
+                        exc.text,
+                        extra=self._about(),
                     )
                 self.fault = exc.text
                 return
@@ -199,7 +207,8 @@ class KeyAgent:
     def _forget(self) -> None:
         forgotten = self.ring.forget_retired(self.present())
         if forgotten:
-            _log.info("node %s has forgotten the retired keys %s", self._own, ", ".join(one.hex() for one in forgotten))
+            names = ", ".join(one.hex() for one in forgotten)
+            _log.info("node %s has forgotten the retired keys %s", self._own, names, extra=self._about(key_id=names))
             self._use_ring()
 
     async def reload(self) -> None:
@@ -217,8 +226,18 @@ class KeyAgent:
         if keys.reload(content.entries) or is_new:
             for key_id in sorted(keys.dialing):
                 if key_id not in before:
-                    _log.info("node %s has installed the key %s from its file", self._own, key_id.hex())
+                    name = key_id.hex()
+                    _log.info(
+                        "node %s has installed the key %s from its file",
+                        self._own,
+                        name,
+                        extra=self._about(key_id=name),
+                    )
             await self.handle_change()
+
+    def _about(self, **fields: object) -> dict[str, object]:
+        """Return the fields of a line in the log."""
+        return {**about(self._own, node=self._own), **fields}
 
     # ---- until all agree
 

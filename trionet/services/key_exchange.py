@@ -51,7 +51,7 @@ def sealed_call(ring: KeyRing) -> bytes:
         "a call of keys/%s from %s was refused: it did not come over a sealed link",
         call.method,
         call.caller,
-        extra=about(call.caller),
+        extra=about(call.caller, service="keys", method=call.method, call_id=call.id),
     )
     raise NotPermitted(f"keys/{call.method} is for nodes of the cluster, over sealed links only")
 

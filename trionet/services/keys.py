@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed, TemporarilyUnavailable
-from trionet.events import ChildEnded, Event, MemberJoined, MemberLeft
+from trionet.events import ChildEnded, Event, MemberForgotten, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress, is_loopback
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 
 from .base import rpc
 from .key_arguments import is_keys_call, key_id_of, key_of, step_of
@@ -135,12 +135,14 @@ class Keys:
                 self._met.handle_joined(event.node)
             elif type(event) is MemberLeft:
                 self._met.handle_left(event.node)
+            elif type(event) is MemberForgotten:
+                self._met.forget(event.node)
         elif type(event) is MemberJoined:
             self.agent.handle_members()
         elif type(event) is MemberLeft:
             self.agent.handle_left(event.node)
-        elif type(event) is ChildEnded:
-            self.agent.discard_child(event.node)
+        elif type(event) in (ChildEnded, MemberForgotten):
+            self.agent.discard(event.node)
 
     def withdraw(self) -> None:
         """Take part in no rotation, as a client of a cluster that will soon be gone."""
@@ -360,7 +362,8 @@ class Keys:
 
     async def _spread(self, agent: KeyAgent, what: str) -> None:
         """Write what has changed, tell all members, and then all of them what they have answered."""
-        _log.info("node %s: by command, %s", agent.ring.name, what)
+        name = agent.ring.name
+        _log.info("node %s: by command, %s", name, what, extra=about(name, node=name))
         await agent.handle_change()
         await agent.gather()
         await agent.handle_change()
@@ -381,9 +384,7 @@ class Keys:
         await agent.gather()
         present = agent.present()
         if self._seeds and not agent.ring.members:
-            raise PreconditionFailed(
-                "this node has not joined its cluster yet, and knows no members: wait until it has"
-            )
+            raise PreconditionFailed("this node has not joined its cluster yet: wait until it knows its members")
         known = {NodeAddress.of(name).sid: name for name in {*agent.ring.members, *present}}
         found = set[str]()
         for one in without:

@@ -5,9 +5,9 @@ Invariant: the groups and the events of the node follow the membership protocol'
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -22,7 +22,7 @@ from trionet.events import (
     MemberTrusted,
     MemberUpdated,
 )
-from trionet.identity import SID, NodeAddress, sid_of
+from trionet.identity import SID, NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.protocols.border import SenderRefused, SenderUnreachable
 from trionet.protocols.statements import State
@@ -38,13 +38,17 @@ from trionet.protocols.swim_events import (
 from .address_reports import AddressReports
 from .base import rpc
 from .cluster_agent import ClusterLeft
+from .forgetting import forget_member
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
+from .member_news import MemberNews
+from .member_scopes import MemberScopes
 from .packet_answer import PacketAnswer
 from .protocol_driver import PacketMismatch, address_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from trionet.events import Event, MemberEvent
     from trionet.protocols.swim import Swim
@@ -65,16 +69,16 @@ _EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
     MemberChange.LEFT: MemberLeft,
     MemberChange.UPDATED: MemberUpdated,
 }
-_LEVELS: Final = {
-    MemberChange.JOINED: logging.INFO,
-    MemberChange.LEFT: logging.INFO,
-    MemberChange.FAILED: logging.WARNING,
-}
 _GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
 
 
 class Membership:
-    """The local service ``membership``."""
+    """The local service ``membership``.
+
+    Attributes:
+        is_joining_at_start: whether the configured cluster has not been joined yet.
+        reports: the reports of addresses that can't work.
+    """
 
     def __init__(self, own: NodeAddress, agent: ClusterAgent, groups: Groups, publish: Callable[[Event], None]) -> None:
         self._own = own
@@ -82,12 +86,14 @@ class Membership:
         self._groups = groups
         self._publish = publish
         self._has_begun = False
+        self.is_joining_at_start: bool = False
         self._attempts: list[Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
-        self._scopes: dict[SID, list[trio.CancelScope]] = {}
+        self._scopes = MemberScopes(lambda sid: sid in (node.sid for node in groups.known()))
         self._is_alone = False
-        self._has_ended = False
-        self._reports = reports = AddressReports(own, publish, trio.current_time)
+        self._news, self._about = MemberNews(own), about(own, node=own)
+        self.reports: AddressReports = AddressReports(own, publish, trio.current_time)
+        reports = self.reports
         agent.on(SenderRefused, reports.handle_refused)
         agent.on(SenderUnreachable, reports.handle_unreachable)
         agent.on(PacketAnswer, self._handle_answer)
@@ -97,6 +103,7 @@ class Membership:
         agent.on(LeaveCompleted, self._handle_leave_completed)
         agent.on(MemberChanged, self._handle_change)
         agent.on(MemberForgotten, self._handle_forgotten)
+        agent.on_batch_end(self._tell_news)
 
     @property
     def is_active(self) -> bool:
@@ -129,7 +136,7 @@ class Membership:
         Raises:
             MalformedRequest: `by` is no address.
         """
-        self._reports.handle_own(NodeAddress.of(by))
+        self.reports.handle_own(NodeAddress.of(by))
 
     @rpc(read=True)
     async def members(self) -> list[Member]:
@@ -185,7 +192,7 @@ class Membership:
 
     def _check_later(self, attempt: Attempt) -> None:
         seeds = [node for name in attempt.names if (node := address_of(name)) is not None]
-        self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self._reports.report)
+        self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self.reports.report)
 
     @rpc
     async def leave(self) -> None:
@@ -217,6 +224,11 @@ class Membership:
         driver.act(swim.set_tags(checked, driver.now()))
         self._judge(swim.member(str(self._own)))
 
+    @rpc
+    async def forget(self, node: Any) -> bool:
+        """Forget a member that is gone for good, on this node; return whether it was known; see `forget_member`."""
+        return forget_member(self._agent, node, self._publish)
+
     # ---- for the node
 
     async def depart(self) -> Swim | None:
@@ -225,6 +237,7 @@ class Membership:
         if not agent.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
+        _log.info("node %s leaves its cluster", self._own, extra=self._about)
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.leave(driver.now()))
         while agent.is_running and not swim.is_left and swim is agent.swim:
@@ -237,17 +250,21 @@ class Membership:
         if all(NodeAddress.of(seed) == self._own for seed in seeds):
             return
         done = trio.Event()
+        self.is_joining_at_start = True
 
         async def join() -> None:
             with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node, or it stops
                 await self._join_despite_refusals(list(seeds), done)
+            self.is_joining_at_start = False
             done.set()
 
         nursery.start_soon(join)
         with trio.move_on_after(within_s) as scope:
             await done.wait()
         if scope.cancelled_caught:
-            _log.warning("none of %s can be joined so far; this node goes on trying", ", ".join(seeds))
+            _log.warning(
+                "none of %s can be joined so far; this node goes on trying", ", ".join(seeds), extra=self._about
+            )
 
     async def _join_despite_refusals(self, seeds: list[str], refused: trio.Event) -> None:
         """Join; if all seeds refuse this node, set `refused`, and go on trying: their addresses may change."""
@@ -257,7 +274,8 @@ class Membership:
                 await self.join(seeds)
             except (ConfigError, KeyMismatch) as exc:
                 if not refused.is_set():
-                    _log.error("this node is in no cluster, and goes on trying to join one: %s", exc.text)
+                    text = "this node is in no cluster, and goes on trying to join one: %s"
+                    _log.error(text, exc.text, extra=self._about)
                 refused.set()
             else:
                 return
@@ -266,12 +284,11 @@ class Membership:
 
     def farewell(self) -> None:
         """Announce that this node leaves, without a confirmation, and end all waiting."""
+        if self._agent.has_begun:
+            self._news.tell(self._agent.swim.present_count, math.inf)
         self._give_up("the node is stopping")
         self._left.unpark_all()
-        self._has_ended = True  # failures are not detected any more
-        for scopes in self._scopes.values():
-            for scope in scopes:
-                scope.cancel()
+        self._scopes.end()
         if self._agent.has_begun and self.is_active:
             swim, driver = self._agent.swim, self._agent.driver
             if not swim.is_left:
@@ -290,34 +307,24 @@ class Membership:
         info = None if self._is_alone else self._agent.swim.member(str(node))
         return info is not None and info.state == State.DEAD
 
-    @asynccontextmanager
-    async def scope(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
+    def scope(self, sid: SID | NodeAddress) -> AbstractAsyncContextManager[trio.CancelScope]:
         """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it is not present."""
-        sid, scope = sid_of(sid), trio.CancelScope()
-        scopes = self._scopes.setdefault(sid, [])
-        scopes.append(scope)
-        if self._has_ended or sid not in (node.sid for node in self._groups.known()):
-            scope.cancel()
-        try:
-            with scope:
-                yield scope
-        finally:
-            scopes.remove(scope)
-            if not scopes:
-                self._scopes.pop(sid, None)
+        return self._scopes.scope(sid)
 
-    def _handle_join_completed(self, _: JoinCompleted) -> None:
+    def _handle_join_completed(self, event: JoinCompleted) -> None:
+        text = "node %s has joined the cluster, by way of %s"
+        _log.info(text, self._own, event.seed, extra=about(event.seed, node=self._own))
         for attempt in self._attempts:
             attempt.done.set()
 
     def _handle_join_answered(self, event: JoinAnswered) -> None:
         node = address_of(event.name)
         if node is not None and self._agent.is_running:
-            self._agent.dial_back.check_soon(node, self._reports.report)
+            self._agent.dial_back.check_soon(node, self.reports.report)
 
     def _handle_answer(self, answer: PacketAnswer) -> None:
-        self._reports.handle_answer(answer)
-        reason = self._reports.reason_of(answer)
+        self.reports.handle_answer(answer)
+        reason = self.reports.reason_of(answer)
         for attempt in self._attempts if reason else ():
             attempt.handle_refusal(str(answer.node), ConfigError(reason))
 
@@ -339,9 +346,12 @@ class Membership:
             self._remove(node, member.boot_id if change is MemberChange.FAILED else None)
         if change not in _GONE:
             self._judge(member)
-        level = _LEVELS.get(change, logging.DEBUG)
-        _log.log(level, "node %s: member %s: %s", self._own, node, change.value, extra=about(node))
+        self._news.note(change, node)
         self._publish(_EVENTS[change](node=node, incarnation=member.incarnation, tags=dict(member.tags)))
+
+    def _tell_news(self) -> None:
+        if self._news.is_due:
+            self._news.tell(self._agent.swim.present_count, self._agent.driver.now())
 
     def _judge(self, info: MemberInfo | None) -> None:
         """Have the rules of groups judge a present member that has changed."""
@@ -358,15 +368,14 @@ class Membership:
         try:
             self._groups.admit(node)
         except SIDCollision as exc:
-            _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
+            _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node, node=self._own))
             return
         self._groups.restore(node, boot_id)
         self._agent.missed_changes.tell(node)
 
     def _remove(self, node: NodeAddress, boot_id: int | None = None) -> None:
         self._groups.expel(node, boot_id)
-        for scope in self._scopes.get(node.sid, ()):
-            scope.cancel()
+        self._scopes.cancel(node.sid)
 
     def _begin_to_join(self) -> None:
         """Begin to join, under a new boot id after a leave."""

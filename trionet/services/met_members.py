@@ -36,6 +36,10 @@ class MetMembers:
         if not may_return(node):
             self._names.pop(str(node), None)
 
+    def forget(self, node: NodeAddress) -> None:
+        """Forget a member that is gone for good."""
+        self._names.pop(str(node), None)
+
     def pop_all(self) -> list[str]:
         """Return the names of all, and forget them."""
         names = list(self._names)

@@ -78,12 +78,14 @@ class MissedChanges:
         remote = Remote(node=node, service="groups", method=change.method)
         try:
             with trio.fail_after(_CALL_S):
-                await self._comm.call(node, self._comm.prepare(args, {}, remote, is_own=True))
+                await self._comm.call_unrecorded(node, self._comm.prepare(args, {}, remote, is_own=True))
         except (NodeUnreachable, TemporarilyUnavailable, IndefiniteError, trio.TooSlowError) as exc:
             _log.debug("the member %s was not told of a change of %s: %s", node, gid, exc)
             return
         except GroupNotFound:
             pass  # as it should be
         except TrionetError as exc:
-            _log.warning("the member %s refuses a change of %s that it missed: %s", node, gid, exc, extra=about(node))
+            _log.warning(
+                "the member %s refuses a change of %s that it missed: %s", node, gid, exc, extra=about(node, gid=gid)
+            )
         self._absences.told(node, gid, change)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, overload
 
+from trionet.async_blocks import async_block
 from trionet.errors import EncodeError, NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress, check_gid, check_name
 from trionet.message import LOCAL
@@ -111,12 +111,11 @@ class NodeCalls:
         except EncodeError:
             request = lowered_request(comm, reference, args, kwargs, remote)
         try:
-            if self._orphans != "report":
-                with comm.raising_orphans(self._orphans, request):
-                    return reference.answer(await comm.call(address, request))
-            # The same as `Comm.call`, without its coroutine.
-            value = await (comm.call_self(request) if address == comm.own else comm.transport.call(address, request))
-            return value if type(value) is reference.exact else reference.answer(value)
+            if self._orphans == "report":
+                value = await comm.call(address, request)
+                return value if type(value) is reference.exact else reference.answer(value)
+            with comm.raising_orphans(self._orphans, request):
+                return reference.answer(await comm.call(address, request))
         except TrionetError as exc:
             exc.node = exc.node or str(address)
             raise
@@ -142,7 +141,7 @@ class NodeCalls:
         """
         return self._stream(node, method, args, kwargs)
 
-    @asynccontextmanager
+    @async_block("async with node.stream(...) as items:")
     async def _stream(
         self, node: Any, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[AsyncIterator[Any]]:

@@ -7,6 +7,7 @@ the start, without drift, and missed ones are skipped; a failed run ends neither
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,12 +19,15 @@ from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.nesting import current_depth
-from trionet.router import is_awaitable
+from trionet.prepared_call import is_awaitable
+from trionet.trace_headers import NO_TRACE
+from trionet.tracing.spans import Spans
 from trionet.user_code import pass_endings
 from trionet.user_errors import as_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from random import Random
 
     from trionet.events import Event
@@ -80,11 +84,21 @@ def owner_of(task_id: object) -> NodeAddress | None:
 class _Entry(msgspec.Struct):
     task: PeriodicTask
     owner: NodeAddress
+    spans: Spans | None
+    begun_in: bytes
+    """The trace context in which it was started; see `trionet.trace_context`."""
     scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
     ended: trio.Event = msgspec.field(default_factory=trio.Event)
 
     def update(self, **figures: Any) -> None:
         self.task = msgspec.structs.replace(self.task, **figures)
+
+    def span(self) -> AbstractContextManager[None]:
+        """Return the span of one run."""
+        spans, task = self.spans, self.task
+        if spans is None or spans.provider() is None:
+            return nullcontext()
+        return spans.run_of_task(task.id, task.gid, task.what, self.begun_in)
 
 
 class PeriodicTasks:
@@ -122,7 +136,9 @@ class PeriodicTasks:
             raise TemporarilyUnavailable(f"a node has at most {MOST_TASKS:,} periodic tasks: delete some")
         task_id = f"{self._random.getrandbits(_ID_BITS):016x}{_MARK}{owner}"
         task = PeriodicTask(id=task_id, gid=gid, interval_s=interval_s, jitter_s=jitter_s, what=what)
-        entry = self._entries[task_id] = _Entry(task, owner)
+        spans = Spans.of(owner)
+        begun_in = NO_TRACE if spans is None else spans.current()
+        entry = self._entries[task_id] = _Entry(task, owner, spans, begun_in)
         self._nursery.start_soon(self._repeat, entry, run, name=f"periodic task {task_id}")
         return task_id
 
@@ -173,9 +189,10 @@ class PeriodicTasks:
         try:
             try:
                 self._router.watch()
-                result = run()
-                if is_awaitable(result):
-                    await result
+                with entry.span():
+                    result = run()
+                    if is_awaitable(result):
+                        await result
             finally:
                 entry.update(is_running=False)
         except BaseException as exc:
@@ -188,7 +205,7 @@ class PeriodicTasks:
                 task.id,
                 error,
                 exc_info=exc,
-                extra=about(task.gid),
+                extra=about(task.gid, node=entry.owner, gid=task.gid, task_id=task.id),
             )
             self._publish(TaskFailed(node=entry.owner, id=task.id, gid=task.gid, error=error))
 

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from trionet.errors import KeyMismatch, MalformedRequest, NodeUnreachable, TrionetError
+from trionet.histograms import count_s, new_histogram
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.message import PACKET
@@ -65,6 +66,9 @@ class ProtocolDriver:
         mux: the protocols.
         now: returns the protocols' time.
         lost: packets that were not sent, because too many were being sent by call.
+        sent, received, sent_bytes, received_bytes: the datagrams so far.
+        by_call: the packets sent by call so far.
+        lag: how late its timers have run; see `trionet.histograms`.
     """
 
     def __init__(
@@ -80,6 +84,12 @@ class ProtocolDriver:
         self.mux = mux
         self.now: Callable[[], float] = clock.now
         self.lost: int = 0
+        self.sent: int = 0
+        self.received: int = 0
+        self.sent_bytes: int = 0
+        self.received_bytes: int = 0
+        self.by_call: int = 0
+        self.lag: list[int] = new_histogram()
         self._comm = comm
         self._datagrams = datagrams
         self._clock = clock
@@ -106,9 +116,11 @@ class ProtocolDriver:
             return
         now = self.now()
         if self._due <= now:
+            count_s(self.lag, now - self._due)
             if now - self._due >= _LATE_S:
                 self._report_lag(now - self._due)
-            self._carry_out(self.mux.on_timer(now))
+            if not self._carry_out(self.mux.on_timer(now)):
+                self._on_events([])  # for what waits for a batch's end
         else:
             self._arm()
 
@@ -116,6 +128,9 @@ class ProtocolDriver:
         """Handle a packet that came by a call, or else as a datagram; return the events that it caused."""
         if self._is_closed:
             return []
+        if not is_reliable:
+            self.received += 1
+            self.received_bytes += len(data)
         return self._carry_out(self.mux.receive_bytes(data, self.now(), is_reliable=is_reliable))
 
     def _report_lag(self, lag_s: float) -> None:
@@ -125,7 +140,7 @@ class ProtocolDriver:
                 "stopped or busy; other nodes may have suspected this one meanwhile",
                 self._comm.own,
                 lag_s,
-                extra=about(self._comm.own),
+                extra=about(self._comm.own, node=self._comm.own, lag_s=round(lag_s, 3)),
             )
 
     def act(self, effects: Iterable[Effect]) -> None:
@@ -163,9 +178,13 @@ class ProtocolDriver:
             if self._is_closed or is_full:
                 self.lost += 1
             else:
+                self.by_call += 1
                 self._calls += 1
                 self._bytes += size
                 self._nursery.start_soon(self._send_by_call, node, packet)
+        else:
+            self.sent += 1
+            self.sent_bytes += len(packet.encoded)
 
     async def _send_by_call(self, node: NodeAddress, packet: Packet) -> None:
         begun_at = self.now()
@@ -190,7 +209,7 @@ class ProtocolDriver:
         Raises:
             TrionetError: the packet may not have arrived.
         """
-        value = await self._comm.call(
+        value = await self._comm.call_unrecorded(
             node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS, is_own=True)
         )
         answer = answer_from(node, value)

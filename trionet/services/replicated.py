@@ -217,5 +217,8 @@ def _call(handlers: dict[str, Callable[[Any], None]], key: str, event: EntryChan
             except BaseException as exc:
                 pass_endings(exc)
                 _log.exception(
-                    "the change of %r in group %s could not be handled", key, event.gid, extra=about(event.gid)
+                    "the change of %r in group %s could not be handled",
+                    key,
+                    event.gid,
+                    extra=about(event.gid, gid=event.gid, key=key),
                 )

@@ -135,7 +135,7 @@ class Settings:
                 key,
                 event.gid,
                 value,
-                extra=about(event.gid),
+                extra=about(event.gid, node=self._own, gid=event.gid, key=key),
             )
         self._publish(
             SettingChanged(
@@ -161,7 +161,7 @@ class Settings:
             key,
             event.gid,
             winner.writer,
-            extra=about(event.gid),
+            extra=about(event.gid, node=self._own, gid=event.gid, key=key),
         )
         self._publish(
             SettingConflict(

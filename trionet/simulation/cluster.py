@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
@@ -16,6 +15,7 @@ import msgspec
 import trio
 
 from trionet import ConfigError, NodeAddress, NodeConfig, open_node
+from trionet.async_blocks import async_block
 from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
 
@@ -347,7 +347,7 @@ def check_schedule(schedule: Iterable[F]) -> list[F]:
     return faults
 
 
-@asynccontextmanager
+@async_block("async with open_cluster(...) as sim:")
 async def open_cluster(
     n: int,
     *,

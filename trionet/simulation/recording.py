@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from trionet import Event
     from trionet.message import Call
+    from trionet.prepared_call import PreparedCall
     from trionet.protocols.gossip_messages import Delivered
-    from trionet.router import Method, PreparedCall
+    from trionet.router import Method
     from trionet.transports.base import Handler
     from trionet.transports.memory import MemoryFabric
 
@@ -75,7 +76,7 @@ class _RecordedHandler:
 class _RecordedCall:
     """A `PreparedCall` that records its begin and end."""
 
-    __slots__ = ("_call", "_node", "_prepared", "_trace", "begin", "method")
+    __slots__ = ("_call", "_node", "_prepared", "_trace", "begin", "method", "started_at")
 
     def __init__(self, trace: Trace, node: NodeAddress, call: Call, prepared: PreparedCall) -> None:
         self.method: Method = prepared.method
@@ -84,6 +85,7 @@ class _RecordedCall:
         self._node = node
         self._call = call
         self._prepared = prepared
+        self.started_at: float
 
     def _record(self, kind: Kind) -> None:
         call, trace = self._call, self._trace
@@ -92,6 +94,7 @@ class _RecordedCall:
 
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
         self._record("begin")
+        self._prepared.started_at = self.started_at
         try:
             return await self._prepared.finish(scope, awaitable)
         finally:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, GroupNotFound
 from trionet.message import Remote, check_args, check_kwargs
 
 from .calls import GroupCalls
-from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for, stream_all
+from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -124,9 +125,21 @@ class Template:
         enough = count_to_wait_for(wait, len(members))
         check_bool("partial", partial)
         with comm.raising_orphans(orphans, request):
-            return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
+            return await self.call_members(members, request, enough=enough, partial=partial)
 
-    @asynccontextmanager
+    async def call_members(
+        self,
+        members: Mapping[SID, NodeAddress],
+        request: Request,
+        *,
+        enough: int | None = None,
+        partial: bool = False,
+    ) -> Replies[Any]:
+        """Send a prepared call to some members at once; see `call_all`."""
+        context = self.context
+        return await call_all(context.local.comm, context.gid, members, request, enough=enough, partial=partial)
+
+    @async_block("async with group.comm.stream(...) as answers:")
     async def open_stream(
         self,
         args: list[Any] | tuple[Any, ...],
@@ -152,7 +165,7 @@ class Template:
         members, request = self._prepared(args, remote, kwargs)
         check_bool("items", items)
         with comm.raising_orphans(orphans, request):
-            async with stream_all(comm, members, request, items=items) as received:
+            async with stream_all(comm, self.context.gid, members, request, items=items) as received:
                 yield received
 
     def _prepared(

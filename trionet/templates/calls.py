@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Never, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import trio
 
+from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, TrionetError
 from trionet.identity import check_name
 from trionet.services.comm import Orphans, check_orphans
 from trionet.services.typed import check_kind, reference_of, typed_request
 
-from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for, stream_all
+from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
 from .map_run import MappedGroup
 from .maps import GroupMaps
 
@@ -97,9 +97,11 @@ class GroupCalls(GroupMaps):
         convert = None if reference.method.answer is None else reference.answer
         comm = self._called.local.comm
         with comm.raising_orphans(options.orphans, request):
-            return await collect(
+            return await call_all(
+                comm,
+                self._called.gid,
                 members,
-                lambda node: comm.call(node, request),
+                request,
                 enough=enough,
                 partial=options.partial,
                 convert=convert,
@@ -122,7 +124,7 @@ class GroupCalls(GroupMaps):
         """
         return self._stream(method, args, kwargs)
 
-    @asynccontextmanager
+    @async_block("async with group.stream(...) as items:")
     async def _stream(
         self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[GroupItems[Any]]:
@@ -130,7 +132,7 @@ class GroupCalls(GroupMaps):
         convert = None if reference.method.answer is None else reference.answer
         comm = self._called.local.comm
         with comm.raising_orphans(self._options.orphans, request):
-            async with stream_all(comm, members, request, items=True, convert=convert) as received:
+            async with stream_all(comm, self._called.gid, members, request, items=True, convert=convert) as received:
                 yield GroupItems(received)
 
     def _prepared(

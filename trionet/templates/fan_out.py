@@ -15,15 +15,18 @@ from trionet.errors import CallTimeout, MalformedRequest, TrionetError
 from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery, open_plain_nursery
 from trionet.replies import Replies
+from trionet.under_trio import check_under_trio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from trionet.identity import SID, NodeAddress
     from trionet.services.comm import Comm
+    from trionet.tracing.spans import FanOutSpan
     from trionet.transports.base import Request
 
-__all__ = ["ALL_MEMBERS", "Wait", "check_bool", "collect", "count_to_wait_for", "stream_all"]
+__all__ = ["ALL_MEMBERS", "Wait", "call_all", "check_bool", "collect", "count_to_wait_for", "stream_all"]
 
 Wait = Literal["all", "first"] | int
 """The values that a fan-out waits for."""
@@ -80,6 +83,7 @@ async def collect(
             if len(values) == enough:
                 nursery.cancel_scope.cancel()
 
+    check_under_trio("a group-wide call")
     await trio.lowlevel.checkpoint_if_cancelled()
     try:
         async with open_plain_nursery() as nursery:
@@ -111,9 +115,39 @@ async def _outcome(
         return None, exc
 
 
+async def call_all(
+    comm: Comm,
+    gid: str,
+    members: Mapping[SID, NodeAddress],
+    request: Request,
+    *,
+    enough: int | None = None,
+    partial: bool = False,
+    convert: Callable[[Any], Any] | None = None,
+) -> Replies[Any]:
+    """Send a prepared call to all `members` of a group at once, by `comm`; see `collect`."""
+    with _span(comm, gid, request, len(members)) as span:
+        if span is None:
+
+            def call(node: NodeAddress) -> Awaitable[Any]:
+                return comm.call(node, request)
+
+            return await collect(members, call, enough=enough, partial=partial, convert=convert)
+
+        async def call_traced(node: NodeAddress) -> Any:
+            with span.member(node, request) as traced:
+                return await comm.call_unrecorded(node, traced)
+
+        with span.current():
+            replies = await collect(members, call_traced, enough=enough, partial=partial, convert=convert)
+        span.describe(len(replies.values), len(replies.errors))
+        return replies
+
+
 @asynccontextmanager
 async def stream_all(
     comm: Comm,
+    gid: str,
     members: Mapping[SID, NodeAddress],
     request: Request,
     *,
@@ -126,6 +160,7 @@ async def stream_all(
 
     Args:
         comm: sends the calls.
+        gid: the group of the members.
         members: the nodes to call.
         request: the call.
         items: whether the method is an async generator; then each item arrives as ``(sid, item)``.
@@ -136,19 +171,29 @@ async def stream_all(
     async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
         with channel:
             try:
-                if items:
-                    async with comm.open_items(node, request, convert) as stream:
-                        async for item in stream:
-                            await channel.send((sid, item))
-                else:
-                    await channel.send((sid, await comm.call(node, request)))
+                with nullcontext(request) if span is None else span.member(node, request) as traced:
+                    if items:
+                        async with comm.open_items_unrecorded(node, traced, convert) as stream:
+                            async for item in stream:
+                                await channel.send((sid, item))
+                    else:
+                        value = await comm.call_unrecorded(node, traced)
+                if not items:
+                    await channel.send((sid, value))
             except TrionetError as exc:
                 await channel.send((sid, exc))
 
-    async with open_background_nursery() as nursery:
-        with send:
-            for sid, node in members.items():
-                nursery.start_soon(ask_one, sid, node, send.clone())
-        # The streams may wait for the calls of the block.
-        with holding(request.depth) if items else nullcontext():
-            yield receive
+    with _span(comm, gid, request, len(members)) as span:
+        async with open_background_nursery() as nursery:
+            with send, nullcontext() if span is None else span.current():
+                for sid, node in members.items():
+                    nursery.start_soon(ask_one, sid, node, send.clone())
+            # The streams may wait for the calls of the block.
+            with holding(request.depth) if items else nullcontext():
+                yield receive
+
+
+def _span(comm: Comm, gid: str, request: Request, members: int) -> AbstractContextManager[FanOutSpan | None]:
+    """Return the span of a fan-out; None without a tracer provider."""
+    spans = comm.active_spans
+    return nullcontext() if spans is None else spans.fan_out(gid, request, members)

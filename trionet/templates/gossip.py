@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, Concatenate, Final, ParamSpec
 
 from trionet.errors import EmptyGroup, MalformedRequest
@@ -59,10 +60,13 @@ class GroupGossip(Template):
         remote = Remote.of(remote, with_node=False)
         if not self.context.members():
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
-        gossip = self.context.local.gossip
-        rumor_id, packets = gossip.start(self.context.gid, args, check_kwargs(kwargs), remote)
-        members = {node.sid: node for node in packets}
-        replies: Replies[bool] = await collect(members, lambda node: gossip.hand_over(node, packets[node]))
+        gossip, spans = self.context.local.gossip, self.context.local.comm.active_spans
+        with nullcontext() if spans is None else spans.rumor(self.context.gid, remote) as describe:
+            rumor_id, packets = gossip.start(self.context.gid, args, check_kwargs(kwargs), remote)
+            if describe is not None:
+                describe(rumor_id, len(packets))
+            members = {node.sid: node for node in packets}
+            replies: Replies[bool] = await collect(members, lambda node: gossip.hand_over(node, packets[node]))
         wait = functools.partial(gossip.wait_spread, self.context.gid, rumor_id)
         return Receipt(rumor_id, replies.values, replies.errors, wait)
 

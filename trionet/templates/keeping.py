@@ -104,4 +104,4 @@ class KeepingTemplate(Template):
     async def _call(self, members: dict[str, NodeAddress], method: str, *args: Any) -> Replies[Any]:
         comm = self.context.local.comm
         request = comm.prepare(list(args), {}, Remote(service="kept", method=method))
-        return await collect(members, lambda node: comm.call(node, request))
+        return await self.call_members(members, request)

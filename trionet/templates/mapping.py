@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 import trio
 
+from trionet.async_blocks import async_block
 from trionet.errors import MalformedRequest, OrphanedCalls
 from trionet.nurseries import open_background_nursery
 from trionet.protocols.mapping import ItemMap
@@ -128,7 +128,7 @@ def open_map(
     return _opened(group, items, options.core(), Calling(group.local.comm, prepare, convert, options.orphans))
 
 
-@asynccontextmanager
+@async_block("async with group.map(...) as results:")
 async def _opened(group: MappedGroup, items: Any, core: ItemMap, calling: Calling) -> AsyncGenerator[Results[Any, Any]]:
     group.members()  # raises if there is no group any more
     orphans: dict[str, str] = {}

@@ -15,7 +15,7 @@ from trionet.services.names import default_name
 from trionet.services.routes import PUT, PUT_TEMPLATE, ServiceDescription
 from trionet.user_code import shown
 
-from .fan_out import check_bool, collect
+from .fan_out import check_bool
 from .keeping import KeepingTemplate
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class GroupRoutes(KeepingTemplate):
         args, remote = self._template_call(template, name)
         request = comm.prepare(args, {}, remote)
         others = {sid: node for sid, node in members.items() if node != self.context.own}
-        return await collect(others, lambda node: comm.call(node, request))
+        return await self.call_members(others, request)
 
     def _template_call(self, template: Any, name: str) -> tuple[list[Any], Remote]:
         sent = self.context.local.code.portable(template, PUT_TEMPLATE)

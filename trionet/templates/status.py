@@ -18,7 +18,6 @@ from trionet.services.base import rpc
 from trionet.services.groups import ALL
 
 from .base import GroupContext, Template
-from .fan_out import collect
 
 if TYPE_CHECKING:
     from trionet.services.group_rules import Rule
@@ -90,7 +89,9 @@ class GroupStatus(Template):
         if members:
             replies = await self.fan_out([gid, node], Remote(service="groups", method="add"))
             for sid, error in replies.errors.items():
-                _log.warning("member %s of %s does not know of %s: %s", sid, gid, node, error, extra=about(sid))
+                _log.warning(
+                    "member %s of %s does not know of %s: %s", sid, gid, node, error, extra=about(sid, gid=gid)
+                )
         await local.groups.add(gid, node)
 
     async def _introduce(self, node: NodeAddress, members: list[NodeAddress]) -> None:
@@ -108,29 +109,29 @@ class GroupStatus(Template):
         where = reference_to(rule.where) if callable(rule.where) else rule.where
         if where is None:
             text = "the rule of %s has no import path, so that the new node %s does not have the group: put it there"
-            _log.warning(text, gid, node, extra=about(node))
+            _log.warning(text, gid, node, extra=about(node, gid=gid))
             return
         put = Remote(node=node, service="groups", method="put")
         try:
             await comm.send([gid], put, kwargs={"where": where, **self._given_subset(node)})
         except TrionetError as exc:
-            _log.warning("the new node %s does not have the group %s: %s", node, gid, exc, extra=about(node))
+            _log.warning("the new node %s does not have the group %s: %s", node, gid, exc, extra=about(node, gid=gid))
 
     def _given_subset(self, node: NodeAddress) -> dict[str, Any]:
         found = self.context.local.groups.subset(self.context.gid)
         subset = reference_to(found) if callable(found) else found
         if callable(found) and subset is None:
             text = "the subset of %s has no import path, so that the new node %s does not have it: put the group there"
-            _log.warning(text, self.context.gid, node, extra=about(node))
+            _log.warning(text, self.context.gid, node, extra=about(node, gid=self.context.gid))
         return {} if subset is None else {"subset": subset}
 
     @rpc
     async def stop(self) -> Replies[Any]:
         """Stop every member, and then this node."""
         members, request = self._prepared([], Remote(service="status", method="stop"))
-        own, comm = self.context.own, self.context.local.comm
+        own = self.context.own
         others = {sid: node for sid, node in members.items() if node != own}
-        replies = await collect(others, lambda node: comm.call(node, request))
+        replies = await self.call_members(others, request)
         address = await self.context.local.status.stop()
         if own.sid in members:
             replies = Replies({**replies.values, own.sid: address}, replies.errors)

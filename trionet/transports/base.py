@@ -7,13 +7,14 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 import trio
 
 from trionet.error_wire import error_from_wire
 from trionet.errors import (
+    CallCancelled,
     CallTimeout,
     ConnectionLost,
     DecodeError,
@@ -22,6 +23,7 @@ from trionet.errors import (
     OrphanedCalls,
     RemoteError,
     TrionetError,
+    UnexpectedAnswer,
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
@@ -37,19 +39,25 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
-    from trionet.router import Method, PreparedCall
+    from trionet.figures import LinkFigures, NodeFigures
+    from trionet.prepared_call import PreparedCall
+    from trionet.router import Method
+    from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
 
     from .clock import Clock
     from .datagrams import SourcedDatagrams
 
 __all__ = [
+    "STOPPED",
     "Endpoint",
     "Handler",
     "Links",
     "Lives",
     "Network",
+    "Pages",
     "Request",
+    "Sending",
     "Transport",
     "answered_error",
     "check_request_size",
@@ -57,7 +65,12 @@ __all__ = [
     "time_left_s",
 ]
 
-_INDEFINITE_CODES = frozenset(kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls))
+STOPPED: Final = "this node has stopped: make its calls within the block of 'async with trionet.open_node(...)'"
+"""The text of calls that a node can no longer make."""
+
+_INDEFINITE_CODES = frozenset(
+    kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls, CallCancelled, UnexpectedAnswer)
+)
 
 
 class Handler(Protocol):
@@ -81,9 +94,11 @@ class Request(msgspec.Struct, frozen=True):
         args: the list of positional arguments, encoded by the transport's codec.
         kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
         id: chosen by the caller; one for a whole fan-out.
-        caller: the calling node.
+        caller: the calling node; None for a client that is no node.
         depth: its depth of nesting in other calls; see `trionet.nesting`.
         principal: in whose name it is forwarded; None for the caller.
+        parent: the id of the caller's running call in whose handler it is made; empty outside of any.
+        trace: its trace context; see `trionet.trace_headers`. Empty for none.
     """
 
     gid: str
@@ -92,9 +107,11 @@ class Request(msgspec.Struct, frozen=True):
     args: bytes
     kwargs: bytes | None
     id: str
-    caller: NodeAddress
+    caller: NodeAddress | None
     depth: int = 0
     principal: Principal | None = None
+    parent: str = ""
+    trace: bytes = b""
 
     def received(self, codec: Codec, timeout_s: float | None, own: Principal | None = None) -> Call:
         """Return the call for this node itself: it holds no slot, and adds no depth; `own` is this node.
@@ -113,7 +130,25 @@ class Request(msgspec.Struct, frozen=True):
             timeout_s=timeout_s,
             inner_depth=self.depth,
             principal=self.principal or own,
+            parent=self.parent,
+            trace=self.trace,
         )
+
+
+class Sending(NamedTuple):
+    """A call in progress at its caller.
+
+    Attributes:
+        node: the node that is called.
+        request: the call.
+        state: ``connecting``, ``queued``, ``sent`` or ``cancelled``; see `trionet.call_tree.WaitsFor`.
+        task: the task that waits for it; None if none does at the moment.
+    """
+
+    node: NodeAddress
+    request: Request
+    state: str
+    task: trio.lowlevel.Task | None = None
 
 
 class Transport(Protocol):
@@ -141,6 +176,9 @@ class Transport(Protocol):
         raises the errors of `call`.
         """
 
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+
 
 class Links(Transport, Protocol):
     """Sends calls of one node over its links.
@@ -151,6 +189,9 @@ class Links(Transport, Protocol):
     """
 
     on_other_key: Callable[[NodeAddress, bytes], None]
+
+    def figures(self) -> LinkFigures:
+        """Return the figures of its links."""
 
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""
@@ -163,7 +204,13 @@ class Links(Transport, Protocol):
 
 
 class Endpoint(Protocol):
-    """A node's place on a network: receives calls, and sends its own through its transport."""
+    """A node's place on a network: receives calls, and sends its own through its transport.
+
+    Attributes:
+        pages: what it shows over HTTP, where there is HTTP; None until it is set, before `serve`.
+    """
+
+    pages: Pages | None
 
     @property
     def clock(self) -> Clock:
@@ -205,6 +252,10 @@ class Endpoint(Protocol):
     def connections_refused(self) -> int:
         """The number of connections that were refused before their peers had proven who they are."""
 
+    @property
+    def certificates(self) -> Certificates | None:
+        """The node's certificate, and what its peers' must fulfil; None without any."""
+
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""
 
@@ -238,6 +289,20 @@ class Lives(Protocol):
     def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
         """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
         ...
+
+
+class Pages(Protocol):
+    """What a node shows of itself over HTTP, besides its services."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has booted and joined its cluster, and is not stopping."""
+
+    def figures(self) -> NodeFigures:
+        """Return its figures."""
+
+    async def openapi(self) -> bytes:
+        """Return its OpenAPI document, in JSON."""
 
 
 class Network(Protocol):

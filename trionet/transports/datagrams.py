@@ -78,6 +78,12 @@ class UDPDatagrams:
                 port = sock.getsockname()[1]
             bound.pop_all()
 
+    @property
+    def port(self) -> int:
+        """The port, the real one."""
+        port: int = self._socks[0].getsockname()[1]
+        return port
+
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`, an IP address of one of the sockets' families."""
         target, is_ipv6 = _sockaddr(to.ip, to.port)

@@ -24,18 +24,18 @@ from trionet.errors import (
     ConnectionLost,
     DecodeError,
     DefiniteError,
-    MalformedRequest,
     MessageTooLarge,
     NodeUnreachable,
     NotPermitted,
     TemporarilyUnavailable,
     TrionetError,
 )
-from trionet.nesting import DEEPEST, depth_inside
+from trionet.nesting import DEEPEST
 from trionet.replies import replies_from
 from trionet.security.live_keys import LiveKeys
 
-from .base import answered_error, check_request_size, time_left_s
+from .base import STOPPED, Sending, answered_error, check_request_size
+from .call_headers import STREAM_TYPE, VALUE_TYPE, headers_of
 from .http_connections import HTTPConnections
 from .signed_calls import SignedCall, no_signed_stream
 from .web_errors import status_of
@@ -50,42 +50,15 @@ if TYPE_CHECKING:
 
     from .base import Request
 
-__all__ = [
-    "CALLER_HEADER",
-    "CALL_ID_HEADER",
-    "DEPTH_HEADER",
-    "MOST_CONNECTIONS",
-    "PRINCIPAL_HEADER",
-    "STREAM_TYPE",
-    "TIMEOUT_HEADER",
-    "VALUE_TYPE",
-    "HTTPTransport",
-    "inner_depth_from",
-]
-
-CALL_ID_HEADER = "Trionet-Call-Id"
-CALLER_HEADER = "Trionet-Caller"
-TIMEOUT_HEADER = "Trionet-Timeout"
-"""The caller's remaining time in seconds; a duration, which needs no common clock."""
-
-DEPTH_HEADER = "Trionet-Depth"
-"""The call's depth of nesting, 0 to 8; omitted for 0."""
-
-PRINCIPAL_HEADER = "Trionet-Principal"
-"""The principal for whom a node forwards the call; omitted for its own."""
+__all__ = ["MOST_CONNECTIONS", "HTTPTransport"]
 
 MOST_CONNECTIONS: Final = 128
 """The most connections in use to one peer for the calls at one depth."""
 
-STREAM_TYPE = "application/x-ndjson"
-"""The media type of a stream: lines of JSON, ``{"item": …}``, then ``{"end": true}`` or ``{"error": …}``."""
-
-VALUE_TYPE = "application/json"
-"""The media type of a value. A request that accepts only one of the two types is refused for the other."""
-
 _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request; Hypercorn to 16 KiB
-# Below the server's idle timeout, so that no connection is reused while the server closes it.
-_KEEPALIVE_S = 30.0
+# Below the server's idle timeout, so that no connection is reused while the server closes it; and short, because a host
+# that crashes closes nothing, and a request to its next life over the old connection is lost.
+_KEEPALIVE_S = 5.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
 """The names that an answer with an error must not have."""
@@ -97,19 +70,6 @@ _BEFORE_SENDING = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
-
-
-def inner_depth_from(header: str | None) -> int:
-    """Return the depth of the calls made by the handler of a request; without the header, the request has depth 0.
-
-    Raises:
-        MalformedRequest: the header is not a depth.
-    """
-    if header is None:
-        return depth_inside(0)
-    if len(header) != 1 or not "0" <= header <= str(DEEPEST):
-        raise MalformedRequest(f"{DEPTH_HEADER} is a number from 0 to {DEEPEST}, not {header!r:.40}")
-    return depth_inside(int(header))
 
 
 class _Pool:
@@ -150,7 +110,7 @@ class _Pool:
             await self._slots.acquire()
         try:
             if self._is_closed:
-                raise NodeUnreachable("this node has stopped")
+                raise NodeUnreachable(STOPPED)
             yield
         finally:
             self._slots.release()
@@ -183,7 +143,11 @@ class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
 
     def __init__(
-        self, config: NodeConfig, keys: LiveKeys | None = None, certificates: Certificates | None = None
+        self,
+        config: NodeConfig,
+        keys: LiveKeys | None = None,
+        certificates: Certificates | None = None,
+        connections: HTTPConnections | None = None,
     ) -> None:
         self._keys = LiveKeys() if keys is None else keys
         self.codec: Codec = JSON.limited(config.max_message_containers)
@@ -191,8 +155,9 @@ class HTTPTransport:
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
         self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
-        self._connections = HTTPConnections(certificates)
+        self._connections = connections or HTTPConnections(certificates)
         self._pools: dict[tuple[NodeAddress, int], _Pool] = {}
+        self._in_progress: dict[object, Sending] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
@@ -266,11 +231,16 @@ class HTTPTransport:
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
         url = f"{self._connections.scheme}://{node}/{path}{_query(request)}"
         pool = self._pool(node, request.depth)
+        task, key = trio.lowlevel.current_task(), object()
+        self._in_progress[key] = Sending(node, request, "queued", task)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._in_progress.pop, key)
             await stack.enter_async_context(pool.slot())
-            headers, signed = _headers(request, accept), None  # once there is a slot: with the time left
+            keys, signed = self._keys.now if self._keys.seals else None, None
+            self._in_progress[key] = Sending(node, request, "sent", task)
+            headers = headers_of(request, accept, is_signed=keys is not None)  # in its slot: with the time left
             with _translated(node), pool.until_closed():
-                if (keys := self._keys.now) is not None and self._keys.seals:
+                if keys is not None:
                     signed = SignedCall(keys.sealing, node, "PUT", httpx.URL(url), headers, request.args)
                     headers = signed.headers
                 extensions = self._connections.extensions(node)
@@ -280,11 +250,16 @@ class HTTPTransport:
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
             yield response, signed
 
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return list(self._in_progress.values())
+
     def _pool(self, node: NodeAddress, depth: int) -> _Pool:
         pool = self._pools.get((node, depth))
         if pool is None:
+            verify, headers = self._connections.context, self._connections.headers
             client = httpx.AsyncClient(
-                verify=self._connections.context, trust_env=False, timeout=self._timeout, limits=self._limits
+                verify=verify, headers=headers, trust_env=False, timeout=self._timeout, limits=self._limits
             )
             pool = self._pools[node, depth] = _Pool(node, depth, self._size, client)
         return pool
@@ -295,23 +270,6 @@ class HTTPTransport:
             for pool in self._pools.values():
                 stack.push_async_callback(pool.aclose)
         self._pools.clear()
-
-
-def _headers(request: Request, accept: str) -> dict[str, str]:
-    headers = {
-        CALL_ID_HEADER: request.id,
-        CALLER_HEADER: str(request.caller),
-        "Content-Type": VALUE_TYPE,
-        "Accept": accept,
-        "Accept-Encoding": "identity",
-    }
-    if 0 < request.depth <= DEEPEST:
-        headers[DEPTH_HEADER] = str(request.depth)
-    if request.principal is not None:
-        headers[PRINCIPAL_HEADER] = str(request.principal)
-    if (left_s := time_left_s()) is not None:
-        headers[TIMEOUT_HEADER] = f"{left_s:.6f}"
-    return headers
 
 
 @contextlib.contextmanager

@@ -32,10 +32,12 @@ class HTTPConnections:
     Attributes:
         scheme: of all URLs.
         context: TLS's settings, for httpx.
+        headers: of all requests.
     """
 
     def __init__(self, certificates: Certificates | None) -> None:
         self._certificates = certificates
+        self.headers: dict[str, str] = {}
         self.scheme: str = "http" if certificates is None else "https"
         # Shared: httpx would load certificates for each client.
         self.context: ssl.SSLContext = (

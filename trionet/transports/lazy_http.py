@@ -9,6 +9,8 @@ from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.security.live_keys import LiveKeys
 
+from .base import STOPPED
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
 
-    from .base import Request
+    from .base import Request, Sending
     from .http import HTTPTransport
 
 __all__ = ["LazyHTTPTransport"]
@@ -38,7 +40,7 @@ class LazyHTTPTransport:
 
     def _transport(self) -> HTTPTransport:
         if self._is_closed:
-            raise NodeUnreachable("this node has stopped")
+            raise NodeUnreachable(STOPPED)
         if self._made is None:
             from .http import HTTPTransport
 
@@ -54,6 +56,10 @@ class LazyHTTPTransport:
         """Start a stream at `node`."""
         async with self._transport().stream(node, request) as items:
             yield items
+
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return [] if self._made is None else self._made.in_progress()
 
     async def aclose(self) -> None:
         """Close all connections, and refuse new ones."""

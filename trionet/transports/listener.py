@@ -201,7 +201,7 @@ async def _bound(sockaddrs: Sequence[tuple[int, Any]], port: int) -> list[trio.s
         raise next(iter(missing.values()), OSError(errno.EADDRNOTAVAIL, "it has no address"))
     for ip, reason in missing.items():
         # Host names often have an IPv6 address, as "::1", on machines without IPv6.
-        _log.info("not listening on %s: %s", ip, reason.strerror)
+        _log.info("not listening on %s: %s", ip, reason.strerror, extra=about("", ip=ip))
     return socks
 
 

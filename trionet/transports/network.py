@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
 
-    from .base import Handler, Lives
+    from .base import Handler, Lives, Pages
     from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
     from .web_access import WebAccess
@@ -48,8 +48,7 @@ __all__ = ["NetworkEndpoint", "TCPNetwork"]
 _log = limited_log(__name__)
 
 _FIRST_BYTES = 4096
-_TLS_FIRST = b"\x16"
-"""The first byte of TLS's ClientHello."""
+_TLS_FIRST = b"\x16"  # of a ClientHello
 _PORTS_TRIED = 16
 _WEB = "trionet.transports.web"
 
@@ -65,6 +64,7 @@ class NetworkEndpoint:
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
+        pages: what it shows over HTTP; set before `serve`.
     """
 
     has_real_address = True
@@ -88,6 +88,7 @@ class NetworkEndpoint:
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
+        self.pages: Pages | None = None
         self._is_closing = False
         self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys, certificates)
         self._http = LazyHTTPTransport(config, keys, certificates)
@@ -167,7 +168,7 @@ class NetworkEndpoint:
         if self._web is None:
             from .web import WebServer
 
-            self._web = WebServer(self._handler, self._config, self._web_access())
+            self._web = WebServer(self._handler, self._config, self._web_access(), self.pages)
             self._web.closing = self._is_closing
         return self._web
 
@@ -176,8 +177,8 @@ class NetworkEndpoint:
             return None
         from .web_access import WebAccess, own_authorities
 
-        names = {*self._listener.ips, self._config.ip}
-        return WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
+        own = own_authorities(self.address, {*self._listener.ips, self._config.ip})
+        return WebAccess(self.keys, own, self._started_us)
 
     @property
     def requests_refused(self) -> int:

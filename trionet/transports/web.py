@@ -11,7 +11,7 @@ keys, so are those without a proof (`web_access`).
 
 from __future__ import annotations
 
-import math
+import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -37,21 +37,25 @@ from trionet.security.refusals import UNAUTHORIZED, RequestRefused
 from trionet.user_code import pass_endings
 
 from .base import check_size
-from .http import (
+from .call_headers import (
     CALL_ID_HEADER,
     CALLER_HEADER,
     DEPTH_HEADER,
+    PARENT_HEADER,
     PRINCIPAL_HEADER,
     STREAM_TYPE,
     TIMEOUT_HEADER,
     VALUE_TYPE,
     inner_depth_from,
+    parent_from,
+    timeout_s_from,
 )
 from .web_access import ANYONE
 from .web_bodies import Bodies
 from .web_connection import HTTPConnection
 from .web_errors import error_body, error_of, status_of
 from .web_origin import foreign_page_error
+from .web_pages import OPEN_PAGES, add_health, add_pages
 from .web_refusals import RefusedRequests
 from .web_tls import TLS_CLIENT, SecuredStream
 
@@ -61,9 +65,9 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
     from trionet.config import NodeConfig
-    from trionet.router import PreparedCall
+    from trionet.prepared_call import PreparedCall
 
-    from .base import Handler
+    from .base import Handler, Pages
     from .web_access import Requester, WebAccess
 
 __all__ = ["QuartTrio", "WebServer"]
@@ -74,9 +78,10 @@ _BODIES_AT_ONCE = 16
 _ON_PROVEN = "trionet.on_proven"
 """The key, in the ASGI state of a connection, of what is called once its client has proven itself."""
 
-_HEALTH = "healthz"
+_ID_BYTES = 8
+
 _CALL = "call"
-"""The endpoints of the app."""
+"""The endpoint of calls."""
 
 _SAFE_METHODS = {"GET", "HEAD"}
 """RFC 9110, 9.2.1: the methods of a followed link."""
@@ -93,17 +98,20 @@ class WebServer:
         refused: the requests that were refused because of who made them.
     """
 
-    def __init__(self, handler: Handler, config: NodeConfig, access: WebAccess | None = None) -> None:
+    def __init__(
+        self, handler: Handler, config: NodeConfig, access: WebAccess | None = None, pages: Pages | None = None
+    ) -> None:
         """Make the app.
 
         Args:
             handler: runs the calls.
             config: the node's.
             access: checks who makes a request; None on a node without a key or a certificate, where everyone may call.
+            pages: what it shows besides its services.
         """
         self.closing = False
         self.refused: RefusedRequests = RefusedRequests()
-        self.app: QuartTrio = _make_app(handler, config, access, self.refused)
+        self.app: QuartTrio = _make_app(handler, config, access, self.refused, pages)
         self.app.after_request(self._add_close_header)
         self._config = _hypercorn_config(config)
         self._context = WorkerContext(None)
@@ -205,7 +213,9 @@ def _hypercorn_config(config: NodeConfig) -> Config:
     return hypercorn_config
 
 
-def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None, refused: RefusedRequests) -> QuartTrio:
+def _make_app(
+    handler: Handler, config: NodeConfig, access: WebAccess | None, refused: RefusedRequests, pages: Pages | None
+) -> QuartTrio:
     app = QuartTrio("trionet", static_folder=None)
     app.logger = limited_log("trionet.http")
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
@@ -225,10 +235,9 @@ def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None, re
     if access is not None:
         _require_proof(app, access, refused, limit_bytes)
 
-    @app.get(f"/{_HEALTH}")
-    async def healthz() -> Response:
-        return Response(JSON.encode({"status": "ok"}), content_type="application/json")
-
+    add_health(app)
+    if pages is not None:
+        add_pages(app, pages, limit_bytes)
     _add_calls(app, handler, config)
     _add_error_handlers(app, limit_bytes)
     return app
@@ -254,6 +263,7 @@ def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, limit_bytes)
+            prepared.started_at = trio.current_time()
             return _value_response(await prepared.finish(trio.CancelScope()), limit_bytes)
         except RequestRefused:
             raise  # it is logged, too
@@ -268,7 +278,7 @@ def _require_proof(app: QuartTrio, access: WebAccess, refused: RefusedRequests, 
     @app.before_websocket
     async def check_proof() -> None:
         asked = request or websocket
-        if asked.endpoint != _HEALTH:
+        if asked.endpoint not in OPEN_PAGES:
             g.requester = requester = access.requester(asked.scope)
             asked.scope["state"][_ON_PROVEN]()
             if asked.endpoint != _CALL:
@@ -314,7 +324,7 @@ def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
 def _read_call(gid: str, service: str, method: str, args: object, requester: Requester) -> Call:
     """Return the call of a request."""
     believed = request.headers if requester.is_believed else Headers()
-    caller, timeout = believed.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
+    caller = believed.get(CALLER_HEADER)
     node = None if caller is None else NodeAddress.of(caller)
     principal, forwarder = requester.principals(node, believed.get(PRINCIPAL_HEADER))
     return Call(
@@ -323,14 +333,16 @@ def _read_call(gid: str, service: str, method: str, args: object, requester: Req
         method=method,
         args=check_args(args),
         kwargs={name: _keyword(text) for name, text in request.args.items()},
-        id=believed.get(CALL_ID_HEADER, ""),
+        id=believed.get(CALL_ID_HEADER) or secrets.token_hex(_ID_BYTES),  # by which it is found and cancelled
         caller=node,
-        timeout_s=None if timeout is None else _seconds(timeout),
+        timeout_s=timeout_s_from(request.headers.get(TIMEOUT_HEADER)),
         inner_depth=inner_depth_from(believed.get(DEPTH_HEADER)),
         is_json=caller is None,  # nodes send their address
         principal=principal,
         forwarder=forwarder,
         client=request.remote_addr or "",
+        parent=parent_from(believed.get(PARENT_HEADER)),
+        trace=requester.trace(request.headers),
     )
 
 
@@ -349,16 +361,6 @@ def _keyword(text: str) -> Any:
     except (msgspec.MsgspecError, ValueError, RecursionError):  # not JSON: plain text
         return text
     return JSON.restore(plain)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise MalformedRequest(f"{TIMEOUT_HEADER} is a number of seconds, not {text!r:.40}")
-    return seconds
 
 
 def _value_response(value: Any, max_message_bytes: int) -> Response:

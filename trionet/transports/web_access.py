@@ -23,7 +23,9 @@ from trionet.security.scopes import NEEDS_KEY, check_method, needs_key
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
 from trionet.security.token_scope import Scope
 from trionet.security.tokens import bearer_token
+from trionet.trace_headers import trace_from_headers
 
+from .call_headers import TRACE_HEADER, signed_trace_from
 from .clock import time_us
 from .signed_calls import no_signed_stream
 from .web_tls import TLS_CLIENT
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import HTTPScope, WebsocketScope
     from quart import Response
+    from werkzeug.datastructures import Headers
 
     from trionet.message import Call
     from trionet.security.http_signatures import VerifiedRequest
@@ -93,6 +96,9 @@ class Requester(Protocol):
             claimed: the text of the principal that it names.
         """
 
+    def trace(self, headers: Headers) -> bytes:
+        """Return the trace context in the headers of its request."""
+
     def check_route(self, *, is_safe: bool) -> None:
         """Raise `RequestRefused` unless it may use the user's own routes; `is_safe`: by GET or HEAD."""
 
@@ -121,6 +127,9 @@ class _Anyone:
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
         return None, None
+
+    def trace(self, headers: Headers) -> bytes:
+        return trace_from_headers(",".join(headers.getlist("traceparent")), ",".join(headers.getlist("tracestate")))
 
     def check_route(self, *, is_safe: bool) -> None:
         pass
@@ -195,6 +204,9 @@ class _SigningNode(_Anyone):
         if self.certificate is not None:
             return _of_certificate(self.certificate, caller, claimed)
         return _forwarded(Principal.node(caller), claimed)
+
+    def trace(self, headers: Headers) -> bytes:
+        return signed_trace_from(headers.get(TRACE_HEADER))
 
     def check_route(self, *, is_safe: bool) -> None:
         del is_safe

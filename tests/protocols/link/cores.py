@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
 from trionet.protocols.link.core import LinkCore
-from trionet.protocols.link.frames import CallFrame, Frame, FrameDecoder, Hello, encode_frame, with_length
+from trionet.protocols.link.decoding import FrameDecoder
+from trionet.protocols.link.frames import CallFrame, Frame, Hello, encode_frame, with_length
 from trionet.protocols.link.handshake import Greeted
 from trionet.protocols.link.holdings import Account
 
@@ -76,6 +77,7 @@ def call_frame(number: int, *args: Any, credit: int | None = None, depth: int = 
 def start_call(core: LinkCore, *args: Any, depth: int = 0) -> OutgoingCall:
     """Make a call."""
     call = OutgoingCall(depth)
+    core.wake(core.liveness.heard_at)
     core.outgoing.call(call, call_frame(core.outgoing.next_number, *args, depth=depth))
     return call
 

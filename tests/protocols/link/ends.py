@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tests.protocols.link.cores import IDLE_S, KIB, call_frame, hello
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, IncomingCall, OutgoingCall, OutgoingStream
 from trionet.protocols.link.chunks import Transfer
-from trionet.protocols.link.core import (
-    CancelReceived,
-    Closed,
-    CreditReceived,
-    Event,
-    LinkCore,
-    Retired,
-)
+from trionet.protocols.link.core import LinkCore
+from trionet.protocols.link.events import CancelReceived, Closed, CreditReceived, Event, Retired
 from trionet.protocols.link.frames import Cancelled, End, Item, Reply, encode_frame
 from trionet.protocols.link.handshake import Handshake, HandshakeError
 from trionet.protocols.link.holdings import Account
@@ -202,6 +196,7 @@ class LinkEnd:
 
     def _make(self, call: OutgoingCall, asked: int | list[int], data: bytes, credit: int | None = None) -> OutgoingCall:
         number = self.link.outgoing.next_number
+        self.link.wake(self.link.liveness.heard_at)
         self.link.outgoing.call(call, call_frame(number, asked, data, credit=credit))
         self.made[number], self.asked[number] = call, asked
         self.handle_events()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.protocols.link.cores import KIB, call_frame, encoded, frames_in, hello, open_core, start_call, start_stream
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
-from trionet.protocols.link.core import Closed, Event, LinkCore
+from trionet.protocols.link.events import Closed, Event
 from trionet.protocols.link.frames import (
     CALLS,
     CHUNK_BYTES,
@@ -34,6 +34,8 @@ from trionet.protocols.link.handshake import Handshake, HandshakeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trionet.protocols.link.core import LinkCore
 
 LONG: Final = bytes(150 * KIB)  # three chunks; two of these are more than a window
 LONG_CALL: Final = encode_frame(call_frame(1, LONG))

@@ -22,7 +22,8 @@ from tests.protocols.link.cores import (
 from trionet.errors import ConnectionLost, NodeUnreachable, TemporarilyUnavailable
 from trionet.nesting import DEEPEST, PACKETS
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
-from trionet.protocols.link.core import Closed, LinkCore, RoomFreed
+from trionet.protocols.link.core import LinkCore
+from trionet.protocols.link.events import Closed, RoomFreed
 from trionet.protocols.link.frames import (
     CALLS,
     CHUNK_BYTES,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.travelling import addresses
 from trionet.nesting import PACKETS
+from trionet.protocols.link.decoding import FrameDecoder, decode_frame
 from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     DIRECTIONS,
@@ -22,7 +23,6 @@ from trionet.protocols.link.frames import (
     End,
     Error,
     Frame,
-    FrameDecoder,
     FrameError,
     Hello,
     Item,
@@ -30,7 +30,6 @@ from trionet.protocols.link.frames import (
     Pong,
     Reply,
     Window,
-    decode_frame,
     encode_frame,
     with_length,
 )
@@ -64,6 +63,9 @@ FRAMES: dict[type[Frame], st.SearchStrategy[Frame]] = {
         st.none() | _floats,
         st.none() | _numbers,
         st.sampled_from(range(PACKETS + 1)),
+        _texts,
+        _texts,
+        st.binary(max_size=600),
     ),
     Reply: st.builds(Reply, _numbers, _plain),
     Error: st.builds(Error, _numbers, st.dictionaries(_texts, _plain, max_size=4)),

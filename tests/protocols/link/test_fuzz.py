@@ -16,7 +16,8 @@ from trionet.errors import TrionetError
 from trionet.nesting import DEEPEST, PACKETS
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, IncomingCall, OutgoingCall, OutgoingStream
 from trionet.protocols.link.chunks import Transfer
-from trionet.protocols.link.core import CancelReceived, Closed, CreditReceived, Event, LinkCore, Retired, RoomFreed
+from trionet.protocols.link.core import LinkCore
+from trionet.protocols.link.events import CancelReceived, Closed, CreditReceived, Event, PeerSilent, Retired, RoomFreed
 from trionet.protocols.link.frames import (
     MAX_FRAME_BYTES,
     PREFACE,
@@ -62,6 +63,7 @@ _FRAMES: list[Frame] = [
     Hello(None, 1024, 2**25, 2**24, ["a feature"]),
     CallFrame(1, "local", "probe", "pid", [1, "two", {"three": [None, 4.5, b"bytes"]}], {"key": -1}, "id", 1.5),
     CallFrame(2, "all", "counter", "count", [], None, "id", None, 65_536),
+    CallFrame(5, "local", "probe", "pid", [], None, "id", None, None, 1, "", "an id", bytes(30)),
     call_frame(3, depth=1),
     call_frame(4, depth=PACKETS),
     Reply(1, {"nid": "ab" * 32, "more": list(range(20))}),
@@ -179,7 +181,7 @@ class Fuzzed:
         """Make a call or start a stream, as far as the peer allows."""
         core, rng = self.core, self._rng
         depth = rng.choice((0, 0, 0, 1, DEEPEST, PACKETS))
-        if not (core.outgoing.free_places[depth] and core.outbox.has_room):
+        if not (core.outgoing.free_places[depth] and core.outbox.has_room and core.wake(self._now)):
             return
         call: OutgoingCall = OutgoingStream(depth) if rng.random() < 0.4 else OutgoingCall(depth)
         args = (bytes(rng.choice((65_000, 90_000, 110_000))),) if rng.random() < 0.2 else ()
@@ -320,7 +322,7 @@ class Fuzzed:
             self._is_closed = True
             self._answered.update(call.number for call in event.outgoing)
         else:
-            assert isinstance(event, CancelReceived | CreditReceived | RoomFreed | Retired | Transfer)
+            assert isinstance(event, CancelReceived | CreditReceived | PeerSilent | RoomFreed | Retired | Transfer)
 
     # ---- promises
 

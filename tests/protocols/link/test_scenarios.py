@@ -15,7 +15,7 @@ from tests.protocols.link.test_conformance import FRAMES, OPEN
 from tests.security.sealed import WatchedKey
 from trionet.errors import DefiniteError
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
-from trionet.protocols.link.core import Closed, Event, LinkCore
+from trionet.protocols.link.events import Closed, Event
 from trionet.protocols.link.frames import CallFrame, Cancelled, Chunk, End, Reply, Window
 from trionet.protocols.link.outgoing import LinkRetired
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trionet.protocols.link.channel import LinkKey
+    from trionet.protocols.link.core import LinkCore
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -61,24 +62,28 @@ class Simulation:
             self._on_the_way[number] = data[count:]
             self.ends[1 - number].receive(data[:count], self.now)
 
-    def call(self, number: int, reply_bytes: int, request_bytes: int) -> None:
-        """Make a call, if there is a place."""
-        self._start(number, lambda end: end.call(reply_bytes, request_bytes))
+    def call(self, number: int, reply_bytes: int, request_bytes: int) -> bool:
+        """Make a call, if there is a place; return False if it must wait."""
+        return self._start(number, lambda end: end.call(reply_bytes, request_bytes))
 
     def stream(self, number: int, item_bytes: list[int]) -> None:
         """Start a stream, if there is a place."""
         self._start(number, lambda end: end.stream(item_bytes))
 
-    def _start(self, number: int, start: Callable[[LinkEnd], object]) -> None:
+    def _start(self, number: int, start: Callable[[LinkEnd], object]) -> bool:
+        """Start it; return False if it must wait."""
         end = self.ends[number]
         if end.core is None:
-            return
+            return False
         if end.core.is_retired:
             with pytest.raises(LinkRetired):
                 start(end)
             self.refused += 1
-        elif end.may_call:
+        elif end.may_call and end.link.wake(self.now):
             start(end)
+        else:
+            return False
+        return True
 
     def cancel(self, number: int, which: int) -> None:
         """Cancel a call that may have ended."""
@@ -319,16 +324,17 @@ def test_a_call_that_meets_an_idle_link_is_answered_or_finds_it_retired(
         simulation.settle()
     simulation.wait(IDLE_S - 2.0 - 1.0)
     latency = itertools.cycle(latencies)
+    waiting = calls
     for second in range(9):
-        for when, number in calls:
-            if when == second:
-                simulation.call(number, 1, 1)
+        waiting = [(when, number) for when, number in waiting if when > second or not simulation.call(number, 1, 1)]
         simulation.wait(0.5)
         for number in range(2):
             simulation.write(number)
             if not next(latency):
                 simulation.deliver(number, 1_000)
         simulation.check()
+    simulation.settle()
+    assert all(simulation.call(number, 1, 1) for _, number in waiting)
     simulation.settle()
     simulation.check_settled()
     made = sum(len(end.made) for end in simulation.ends)

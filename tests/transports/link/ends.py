@@ -13,19 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Event, Node, NodeAddress, Remote
-from trionet.protocols.link.frames import (
-    PREFACE,
-    CallFrame,
-    Chunk,
-    Frame,
-    FrameDecoder,
-    Hello,
-    Ping,
-    Pong,
-    decode_frame,
-    encode_frame,
-    with_length,
-)
+from trionet.protocols.link.decoding import FrameDecoder, decode_frame
+from trionet.protocols.link.frames import PREFACE, CallFrame, Chunk, Frame, Hello, Ping, Pong, encode_frame, with_length
 from trionet.transports.link.tcp import TCPLink
 
 if TYPE_CHECKING:

@@ -28,13 +28,13 @@ from trionet import (
     NodeConfig,
     NodeUnreachable,
 )
+from trionet.protocols.link.decoding import FrameDecoder
 from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     PREFACE,
     Bye,
     CallFrame,
     Error,
-    FrameDecoder,
     Hello,
     Reply,
     encode_frame,

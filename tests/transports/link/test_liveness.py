@@ -10,17 +10,8 @@ import trio
 from tests.transports.link.ends import Closed, HandPeer, call, connect, links, listen
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeConfig, open_node
-from trionet.protocols.link.frames import (
-    CHUNK_BYTES,
-    Bye,
-    CallFrame,
-    Chunk,
-    FrameDecoder,
-    Ping,
-    Pong,
-    Reply,
-    with_length,
-)
+from trionet.protocols.link.decoding import FrameDecoder
+from trionet.protocols.link.frames import CHUNK_BYTES, Bye, CallFrame, Chunk, Ping, Pong, Reply, with_length
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from tests.node_processes import ROOT, clean_environment, wait_ready
 from tests.transports.link.ends import MIB, HandPeer, connect, hello
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote
+from trionet.protocols.link.decoding import FrameDecoder
 from trionet.protocols.link.frames import (
     MAJOR_VERSION,
     MARK,
@@ -27,7 +28,6 @@ from trionet.protocols.link.frames import (
     CallFrame,
     Cancel,
     Frame,
-    FrameDecoder,
     Ping,
     Reply,
     encode_frame,

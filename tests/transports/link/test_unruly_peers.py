@@ -15,6 +15,7 @@ from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ConnectionLost, Node, NodeConfig, TrionetError
 from trionet.nesting import DEEPEST, PACKETS
+from trionet.protocols.link.decoding import FrameDecoder
 from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     PREFACE,
@@ -27,7 +28,6 @@ from trionet.protocols.link.frames import (
     Direction,
     Error,
     Frame,
-    FrameDecoder,
     Item,
     Ping,
     Reply,

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import msgspec
-
 from .calls import IncomingCall, OutgoingCall
-from .chunks import Reassembly, Transfer
+from .chunks import Reassembly
+from .decoding import FrameDecoder, decode_frame
+from .events import CancelReceived, Closed, CreditReceived, Event, PeerSilent, Retired, RoomFreed
 from .frames import (
     REPLIES,
     Abandon,
@@ -27,7 +27,6 @@ from .frames import (
     End,
     Error,
     Frame,
-    FrameDecoder,
     FrameError,
     Hello,
     Item,
@@ -35,7 +34,6 @@ from .frames import (
     Pong,
     Reply,
     Window,
-    decode_frame,
     direction_of_calls,
 )
 from .incoming import IncomingCalls
@@ -50,53 +48,10 @@ if TYPE_CHECKING:
     from .handshake import Greeted
     from .holdings import Holding
 
-__all__ = ["CancelReceived", "Closed", "CreditReceived", "Event", "LinkCore", "Retired", "RoomFreed"]
+__all__ = ["LinkCore"]
 
 _SILENCE_S: Final = 30.0
 _NEVER: Final = float("inf")
-
-
-class CancelReceived(msgspec.Struct, frozen=True):
-    """The caller has cancelled a running call."""
-
-    call: IncomingCall
-
-
-class CreditReceived(msgspec.Struct, frozen=True):
-    """The reader of a stream has granted credit for more items."""
-
-    call: IncomingCall
-
-
-class RoomFreed(msgspec.Struct, frozen=True):
-    """There may be room for further calls and answers."""
-
-
-class Retired(msgspec.Struct, frozen=True):
-    """No more calls can be made."""
-
-
-class Closed(msgspec.Struct, frozen=True):
-    """The link has ended, and all calls on it.
-
-    Attributes:
-        reason: the reason, for errors and the log.
-        is_fault: whether the peer violated the protocol or a limit.
-        outgoing: this side's calls in progress; each has an error as its answer.
-        incoming: the peer's running calls.
-        transfers: the unfinished transfers.
-    """
-
-    reason: str
-    is_fault: bool
-    outgoing: list[OutgoingCall]
-    incoming: list[IncomingCall]
-    transfers: list[Transfer]
-
-
-Event = OutgoingCall | IncomingCall | Transfer | CancelReceived | CreditReceived | RoomFreed | Retired | Closed
-"""An `OutgoingCall` has an answer or items. An `IncomingCall` must be accepted or answered before the next event is
-requested. A `Transfer` of a stream's item was sent."""
 
 
 class LinkCore:
@@ -113,6 +68,7 @@ class LinkCore:
         sent: called with each number of bytes of `data_to_send` that were passed to the operating system.
         events: the events outside of `receive`.
         key_id: the id of the cluster key that seals it; empty if it is plain.
+        received_bytes, received_frames: how much the peer has sent, before encryption.
         is_closed, is_retired: whether the link has ended; whether no more calls can be made on it.
     """
 
@@ -134,6 +90,7 @@ class LinkCore:
         self.round_trip: RoundTrip = RoundTrip()
         self.events: list[Event] = []
         self.is_closed: bool = False
+        self.received_bytes = self.received_frames = 0
         self.outbox: Outbox = Outbox(self.peer.window_bytes, greeted.first, holding)
         self.liveness: Liveness = Liveness(now, idle_timeout_s, _SILENCE_S)
         self._reassembly = Reassembly(own.window_bytes, own.max_message_bytes, holding)
@@ -145,7 +102,7 @@ class LinkCore:
         self._max_containers = max_containers
         self._decoder = FrameDecoder(max_containers, greeted.rest)
         self._parting: str | None = None
-        self._is_bye_sent = self._is_bye_received = False
+        self._is_bye_sent = self._is_bye_received = self._is_waking = False
 
     # ---- state
 
@@ -179,10 +136,11 @@ class LinkCore:
             return
         liveness, outbox, answered, received = self.liveness, self.outbox, self.outgoing.answered, self.incoming.receive
         liveness.heard_at = now
-        outbox.is_corked = True
-        count = 0
+        outbox.is_corked, count = True, 0
         try:
-            for frame, size in self._decoder.feed(data if self._channel is None else self._channel.receive(data)):
+            data = data if self._channel is None else self._channel.receive(data)
+            self.received_bytes += len(data)
+            for frame, size in self._decoder.feed(data):
                 count += 1
                 if type(frame) is Reply:  # the two common kinds
                     event: Event | None = answered(frame)
@@ -198,6 +156,7 @@ class LinkCore:
             self.close(f"it broke the protocol: {exc}", is_fault=True)
             return
         if count:
+            self.received_frames += count
             liveness.framed_at = now
         if liveness.is_resting and (self._decoder.rest or self._channel is not None):
             liveness.rouse(now + TICK_S)
@@ -261,11 +220,14 @@ class LinkCore:
     def _on_ping(self, ping: Ping, _: int) -> None:
         self.outbox.put(Pong(ping.token))
 
-    def _on_pong(self, pong: Pong, _: int) -> None:
-        pinged_at = self.liveness.pinged_at
-        if pinged_at is not None and pong.token == self.liveness.pings:
-            self.round_trip.add(self.liveness.heard_at - pinged_at)
-            self.liveness.ponged()
+    def _on_pong(self, pong: Pong, _: int) -> Event | None:
+        liveness = self.liveness
+        if liveness.pinged_at is None or pong.token != liveness.pings:
+            return None
+        self.round_trip.add(liveness.heard_at - liveness.pinged_at)
+        liveness.ponged()
+        is_waking, self._is_waking = self._is_waking, False
+        return RoomFreed() if is_waking else None
 
     def _on_bye(self, _: Bye, __: int) -> None:
         self._is_bye_received = True
@@ -326,6 +288,23 @@ class LinkCore:
 
     # ---- calls
 
+    def wake(self, now: float) -> bool:
+        """Wake a resting link for a call; False if its peer must answer a ping first: `RoomFreed` says that it has."""
+        liveness = self.liveness
+        if liveness.is_resting and liveness.is_in_doubt(now):
+            self._is_waking = True
+            if not liveness.is_asked:
+                self._ping(now)
+                liveness.deadline = now + TICK_S
+            return False
+        if liveness.is_resting:
+            liveness.rouse()
+        return True
+
+    def _ping(self, now: float) -> None:
+        self.outbox.put(Ping(self.liveness.pings + 1))
+        self.liveness.pinged(now, self.outbox.put_bytes)
+
     def cancel(self, call: OutgoingCall) -> bool:
         """Cancel a call without an answer; return whether the caller must wait for a confirmation."""
         is_awaited = self.outgoing.cancel(call)
@@ -359,12 +338,20 @@ class LinkCore:
             self.close(fault, is_fault=True)
             return
         if liveness.pinged_at is None and (not is_idle or self.round_trip.smoothed_s is None):
-            self.outbox.put(Ping(liveness.pings + 1))
-            liveness.pinged(now, self.outbox.put_bytes)
+            self._ping(now)
         elif is_idle and liveness.is_unused(now):
             self.retire("idle")
-        is_owed = liveness.pinged_at is not None or self._parting is not None or self._is_amid_input
+        self._look_again(now, judged_at)
+
+    def _look_again(self, now: float, judged_at: float) -> None:
+        """Set the deadline of the next check, and whether the link rests."""
+        liveness, is_parting, is_idle = self.liveness, self._parting is not None, self.is_idle
+        if liveness.is_asked:
+            self.events.append(PeerSilent())
+        is_owed = liveness.pinged_at is not None or is_parting or self._is_amid_input
         liveness.looked(now, is_resting=is_idle and not is_owed)
+        if is_idle and not is_parting:
+            liveness.doubt(judged_at)
 
     # ---- its end
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .channel import CERTIFICATE_MODES, SEAL_BYTES, TLS_MODE, Channel, LinkKey, PeerIdentity, PeerRefused
-from .frames import MAJOR_VERSION, PREFACE, Bye, Frame, FrameError, Hello, encode_frame, split_first, with_length
+from .decoding import split_first
+from .frames import MAJOR_VERSION, PREFACE, Bye, Frame, FrameError, Hello, encode_frame, with_length
 from .refusals import FIRST_REFUSAL, Refusal
 
 if TYPE_CHECKING:

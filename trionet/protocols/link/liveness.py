@@ -5,6 +5,9 @@ Pure: the time comes in, a verdict goes out. Times are in seconds, on the caller
 Invariants: a time-out of the peer counts only the time in which the peer owed something: a pong from the moment when
 the ping was sent, the rest of a frame from its first part, a bye from this side's bye. Stalls of this node (a blocked
 loop, a stopped process, a clock set ahead) are not counted.
+
+A peer that crashed with its host, or a network that forgot the connection, closes nothing. So a peer that has been
+silent for a while is in doubt: it answers a ping before a call is sent to it.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["AT_ONCE", "TICK_S", "Liveness", "Progress"]
+__all__ = ["AT_ONCE", "DOUBT_S", "TICK_S", "Liveness", "Progress"]
 
 AT_ONCE: Final = 0.0
 """The deadline of a link that has just become active: the next `advance` sets the real one."""
 
 TICK_S: Final = 1.0
 """The interval of liveness checks on an active link."""
+
+DOUBT_S: Final = 5.0
+"""A peer that has been silent for so long may have crashed since, and another life may have its address."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -51,6 +57,7 @@ class Liveness:
 
     __slots__ = (
         "_bye_at",
+        "_has_stalled",
         "_idle_timeout_s",
         "_limit_s",
         "_owed_since",
@@ -89,6 +96,7 @@ class Liveness:
         self._ping_end_bytes = self._sent_bytes = 0
         self._bye_at: float | None = None
         self._partial_since: float | None = None
+        self._has_stalled = False
 
     def pinged(self, now: float, end_bytes: int) -> None:
         """Register a ping; it is sent when `end_bytes` are."""
@@ -99,6 +107,7 @@ class Liveness:
     def ponged(self) -> None:
         """Handle the pong."""
         self.pinged_at = None
+        self._has_stalled = False
 
     def said_bye(self, now: float) -> None:
         """Register this side's bye; only the first one counts."""
@@ -121,9 +130,23 @@ class Liveness:
         if is_resting:
             self.deadline = max(self.deadline, self.used_at + self._idle_timeout_s)
 
+    def is_in_doubt(self, now: float) -> bool:
+        """Whether the peer of a resting link must answer a ping before a call is sent to it."""
+        return self._has_stalled or now - self.heard_at >= DOUBT_S
+
+    def doubt(self, now: float) -> None:
+        """Have calls on an idle link wait for the pong that is due, if its peer has been silent for long."""
+        if self.pinged_at is not None and self.is_in_doubt(now):
+            self.is_resting = True
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether calls on the resting link wait for the answer to a ping."""
+        return self.is_resting and self.pinged_at is not None
+
     def is_unused(self, now: float) -> bool:
         """Whether the idle time-out of an idle link has expired."""
-        return now - self.used_at >= self._idle_timeout_s
+        return now - self.used_at >= self._idle_timeout_s and not self.is_asked
 
     def judged_at(self, now: float) -> float:
         """Return the time of the verdict for a check at `now`; a stall of this node postpones all time-outs.
@@ -137,6 +160,7 @@ class Liveness:
         return now - TICK_S
 
     def _postpone(self, now: float, lag_s: float) -> None:
+        self._has_stalled = True
         self.heard_at = min(now, self.heard_at + lag_s)
         self.framed_at = min(now, self.framed_at + lag_s)
         self.used_at = min(now, self.used_at + lag_s)

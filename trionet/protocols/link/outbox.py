@@ -49,6 +49,7 @@ class Outbox:
         is_stuck: whether the queue has reached its bound, because the peer doesn't read.
         put_bytes: the bytes queued so far.
         sent_bytes: the bytes passed to the operating system so far.
+        sent_frames: the frames passed on so far.
         finished: completely sent transfers, until the core removes them.
     """
 
@@ -71,6 +72,7 @@ class Outbox:
         self.is_stuck: bool = False
         self.put_bytes: int = len(first)
         self.sent_bytes: int = 0
+        self.sent_frames: int = 0
         self.finished: list[Transfer] = []
 
     def put(self, frame: Frame) -> None:
@@ -98,6 +100,11 @@ class Outbox:
         if self._queued_bytes > _MAX_BYTES:
             self.is_stuck = self.is_due = True
         self._count()
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """How many frames, and parts of long ones, wait here to be sent, and the bytes of the frames, with overhead."""
+        return len(self._frames) + len(self._transfers), self._queued_bytes
 
     # ---- long frames
 
@@ -168,6 +175,7 @@ class Outbox:
             self.is_pending = bool(frames or self._transfers)
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self._passed_bytes += len(data)
+        self.sent_frames += len(parts)
         return data
 
     def next_frame(self) -> tuple[str, bytes]:
@@ -186,6 +194,7 @@ class Outbox:
         self._is_chunk_next = kind != "chunk"
         self.is_pending = bool(self._frames or self._transfers)
         self._passed_bytes += len(data)
+        self.sent_frames += 1
         return kind, data
 
     def _next_chunk(self) -> bytes:

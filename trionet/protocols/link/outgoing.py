@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from .liveness import Liveness
     from .outbox import Outbox
 
-__all__ = ["LinkRetired", "OutgoingCalls"]
+__all__ = ["LinkResting", "LinkRetired", "OutgoingCalls"]
 
 
 class LinkRetired(Exception):
     """No further calls can be made on this link; nothing was sent."""
+
+
+class LinkResting(Exception):
+    """The link must be woken by `LinkCore.wake` before the call; nothing was sent."""
 
 
 class OutgoingCalls:
@@ -68,11 +72,14 @@ class OutgoingCalls:
 
         Raises:
             LinkRetired: no more calls can be made.
+            LinkResting: the link must be woken first.
             MessageTooLarge: the peer would refuse it.
             TemporarilyUnavailable: it is long, and nested too deeply to wait for its turn.
         """
         if not self.is_open:
             raise LinkRetired
+        if self._liveness.is_resting:
+            raise LinkResting
         encoded = encode_frame(frame)
         if len(encoded) > self._short_bytes:
             self._send_long(call, encoded)
@@ -80,8 +87,6 @@ class OutgoingCalls:
         call.number, self.next_number = number, number + 1
         self.free_places[call.depth] -= 1
         self.in_progress[number] = call
-        if self._liveness.is_resting:
-            self._liveness.rouse()
         if call.transfer is None:
             call.start_offset = self._outbox.put_bytes
             self._outbox.put_encoded(encoded, is_lone)  # last: it may close the link, which answers the call

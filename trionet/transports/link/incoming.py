@@ -11,19 +11,20 @@ import trio
 
 from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
-from trionet.message import PACKET, Call
+from trionet.message import PACKET, Call, valid_parent
 from trionet.nesting import PACKETS, depth_inside
+from trionet.prepared_call import HandlerCancelled, is_awaitable
 from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
-from trionet.router import HandlerCancelled, is_awaitable
+from trionet.trace_headers import valid_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trionet.prepared_call import PreparedCall
     from trionet.protocols.link.calls import IncomingCall
     from trionet.protocols.link.chunks import Transfer
     from trionet.protocols.link.core import LinkCore
-    from trionet.router import PreparedCall
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler
 
@@ -87,6 +88,7 @@ class LinkServer:
             self._calls.answer(call, self._encoded_error(frame.msg_id, exc))
             return
         call.handler = running = _Running()
+        prepared.started_at = self._core.liveness.heard_at
         if prepared.method.is_stream:
             self._start_soon(self._run_stream, call, running, prepared, name=frame.method)
         else:
@@ -149,6 +151,9 @@ class LinkServer:
             principal,
             forwarder,
             self._core.key_id,
+            "",
+            frame.parent and valid_parent(frame.parent),
+            frame.trace and valid_trace(frame.trace),
         )
         prepared = self._handler.prepare(call)
         if prepared.method.is_stream != (frame.credit is not None):

@@ -14,15 +14,8 @@ from trionet.log_limits import about, limited_log
 from trionet.principal import Principal
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
 from trionet.protocols.link.chunks import Transfer
-from trionet.protocols.link.core import (
-    CancelReceived,
-    Closed,
-    CreditReceived,
-    Event,
-    LinkCore,
-    Retired,
-    RoomFreed,
-)
+from trionet.protocols.link.core import LinkCore
+from trionet.protocols.link.events import CancelReceived, Closed, CreditReceived, Event, PeerSilent, Retired, RoomFreed
 from trionet.protocols.link.holdings import Account
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.base import Handler
@@ -74,6 +67,7 @@ class Link(ABC):
         calls: makes calls on it.
         name: the peer's address, or a description.
         identity: who the peer is by its certificate; ``identity.name`` is the certificate's name. None without one.
+        on_silent: called with the link once a second while calls on it wait for a sign of life.
     """
 
     def __init__(
@@ -82,6 +76,7 @@ class Link(ABC):
         self.name = name
         self.identity: PeerIdentity | None = greeted.peer_identity
         self._refused = context.refused
+        self.on_silent: Callable[[Link], None] = _ignored
         self.core: LinkCore = LinkCore(
             greeted,
             context.account.open(self._cut_off),
@@ -146,6 +141,9 @@ class Link(ABC):
             case RoomFreed():
                 self.calls.handle_room()
                 self._server.handle_room()
+            case PeerSilent():
+                if self.calls.are_waiting:
+                    self.on_silent(self)
             case Retired():
                 self.calls.retire()
             case Closed():
@@ -182,6 +180,9 @@ class Link(ABC):
     def _cut_off(self, reason: str) -> None:
         self.core.close(reason, is_fault=True)
         self.handle_events()
+
+
+def _ignored(_: Link) -> None: ...
 
 
 def _principal_of(greeted: Greeted) -> Principal | None:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 from msgspec import Raw
 
@@ -20,15 +19,15 @@ from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
 from trionet.protocols.link.frames import CallFrame, End, Error, OwnCallFrame, Reply
+from trionet.protocols.link.outgoing import LinkResting
 from trionet.protocols.link.round_trip import RoundTrip
-from trionet.transports.base import answered_error, time_left_s
+from trionet.transports.base import Request, Sending, answered_error, time_left_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from trionet.protocols.link.calls import Answer
     from trionet.protocols.link.core import LinkCore
-    from trionet.transports.base import Request
 
 __all__ = ["LinkClient"]
 
@@ -44,6 +43,8 @@ class _Call(OutgoingCall, eq=False):
     """A call, and the task of its caller."""
 
     task: trio.lowlevel.Task | None = None
+    request: Request | None = None
+    is_cancelled: bool = False
 
     def forget(self, _: object) -> trio.lowlevel.Abort:
         self.task = None
@@ -54,6 +55,8 @@ class _Stream(OutgoingStream, eq=False):
     """A stream, and the task of its reader."""
 
     task: trio.lowlevel.Task | None = None
+    request: Request | None = None
+    is_cancelled: bool = False
 
     def forget(self, _: object) -> trio.lowlevel.Abort:
         self.task = None
@@ -67,7 +70,11 @@ async def _changed(call: _Call | _Stream) -> None:
 
 
 class LinkClient:
-    """Makes calls on one link."""
+    """Makes calls on one link.
+
+    Attributes:
+        waiting: the number of calls that wait for one of the peer's slots.
+    """
 
     def __init__(
         self, core: LinkCore, push: Callable[[], None], name: str, on_orphan: Callable[[OrphanedCall], None]
@@ -81,7 +88,8 @@ class LinkClient:
         self._on_orphan = on_orphan
         self._place_waiters: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
         self._room_waiters = trio.lowlevel.ParkingLot()
-        self._waiting = 0
+        self.waiting: int = 0
+        self._queued: dict[trio.lowlevel.Task, Request] = {}
 
     # ---- from the link
 
@@ -91,7 +99,7 @@ class LinkClient:
         if call.task is not None:
             _reschedule(call.task)
             call.task = None
-        if self._waiting:
+        if self.waiting:
             self._pass_on(call.depth)
 
     def handle_room(self) -> None:
@@ -110,6 +118,11 @@ class LinkClient:
         for call in lost:
             self.handle(call)
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether callers wait for room, or for a sign of life."""
+        return bool(self._room_waiters)
+
     # ---- from callers
 
     async def call(self, request: Request) -> Any:
@@ -122,13 +135,17 @@ class LinkClient:
         # The hot path: as few steps as possible.
         depth = request.depth
         call = _Call(depth)
+        call.request = request
         if not (self._places[depth] and self._outbox.has_room):
-            await self._admitted(depth)
+            await self._admitted(depth, request)
         timeout_s = time_left_s()
         if timeout_s == 0:
-            timeout_s = await self._expired(depth)
+            timeout_s = await self._expired(depth, request)
         try:
             self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
+        except LinkResting:
+            await self._woken()
+            return await self.call(request)
         except TrionetError:
             self._pass_on(depth)
             raise
@@ -150,24 +167,31 @@ class LinkClient:
             LinkRetired: no more calls can be made on the link; nothing was sent.
             TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
-        depth = request.depth
-        stream = _Stream(depth)
-        await self._admitted(depth)
-        timeout_s = time_left_s()
-        if timeout_s == 0:
-            timeout_s = await self._expired(depth)
-        try:
-            self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
-        except TrionetError:
-            self._pass_on(depth)
-            raise
-        self._push()
+        stream = _Stream(request.depth)
+        await self._start(stream, request)
         try:
             async with aclosing(self._items(stream)) as items:
                 yield items
         finally:
             if stream.answer is None:
                 await self._cancel(stream, request)
+
+    async def _start(self, stream: _Stream, request: Request) -> None:
+        depth = stream.depth
+        stream.request = request
+        await self._admitted(depth, request)
+        timeout_s = time_left_s()
+        if timeout_s == 0:
+            timeout_s = await self._expired(depth, request)
+        try:
+            self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
+        except LinkResting:
+            await self._woken()
+            await self._start(stream, request)
+        except TrionetError:
+            self._pass_on(depth)
+            raise
+        self._push()
 
     async def _items(self, stream: _Stream) -> AsyncGenerator[Any]:
         while True:
@@ -183,41 +207,63 @@ class LinkClient:
         if type(stream.answer) is not End:
             raise _error_of(stream.answer)
 
+    def in_progress(self, node: NodeAddress) -> list[Sending]:
+        """Return the calls and streams to `node`, whose link this is, that have not ended."""
+        found = [Sending(node, request, "queued", task) for task, request in self._queued.items()]
+        for call in self._calls.in_progress.values():
+            assert isinstance(call, _Call | _Stream)
+            if call.request is not None:
+                found.append(Sending(node, call.request, "cancelled" if call.is_cancelled else "sent", call.task))
+        return found
+
     # ---- waiting for a turn
 
-    async def _admitted(self, depth: int) -> None:
+    async def _admitted(self, depth: int, request: Request) -> None:
         """Wait for one of the peer's slots, and for room in the outbox.
 
         Raises:
             TemporarilyUnavailable: at the deepest level, where waiting calls could deadlock.
         """
+        task = _current_task()
         try:
             while self._calls.is_open and not (self._places[depth] and self._outbox.has_room):
+                self._queued[task] = request
                 if self._places[depth]:
                     await self._room_waiters.park()
                     continue
                 self._calls.check_may_wait(depth)
-                self._waiting += 1
+                self.waiting += 1
                 try:
                     await self._place_waiters[depth].park()
                 finally:
-                    self._waiting -= 1
+                    self.waiting -= 1
         except trio.Cancelled:
             self._pass_on(depth)
             raise
+        finally:
+            self._queued.pop(task, None)
 
-    async def _expired(self, depth: int) -> float | None:
+    async def _woken(self) -> None:
+        """Wait until the resting link is awake, or retired.
+
+        A peer that was silent for long must answer a ping first. If it has gone, no call is lost: nothing was sent.
+        """
+        while self._calls.is_open and not self._core.wake(trio.current_time()):
+            self._push()
+            await self._room_waiters.park()
+
+    async def _expired(self, depth: int, request: Request) -> float | None:
         """Raise the cancellation of an expired call, which is never started; return the time that is left otherwise."""
         while True:
             self._pass_on(depth)
             await trio.lowlevel.checkpoint()
-            await self._admitted(depth)
+            await self._admitted(depth, request)
             if (timeout_s := time_left_s()) != 0:
                 return timeout_s
 
     def _pass_on(self, depth: int) -> None:
         """Wake another caller, if there is a free slot."""
-        if self._waiting and self._places[depth]:
+        if self.waiting and self._places[depth]:
             self._place_waiters[depth].unpark()
 
     # ---- cancelling
@@ -228,6 +274,7 @@ class LinkClient:
         After a stall of this process, the confirmation may be unread, or the cancel unsent: a stall extends the grace,
         up to the longest grace.
         """
+        call.is_cancelled = True
         is_awaited = self._core.cancel(call)
         self._push()
         self._pass_on(call.depth)
@@ -255,7 +302,20 @@ class LinkClient:
 
 def _frame(number: int, request: Request, timeout_s: float | None, credit: int | None) -> OwnCallFrame:
     kwargs = request.kwargs
-    own = OwnCallFrame(
+    if request.principal is None and not (request.parent or request.trace):
+        return OwnCallFrame(
+            number,
+            request.gid,
+            request.service,
+            request.method,
+            Raw(request.args),
+            None if kwargs is None else Raw(kwargs),
+            request.id,
+            timeout_s,
+            credit,
+            request.depth,
+        )
+    return CallFrame(
         number,
         request.gid,
         request.service,
@@ -266,10 +326,10 @@ def _frame(number: int, request: Request, timeout_s: float | None, credit: int |
         timeout_s,
         credit,
         request.depth,
+        "" if request.principal is None else str(request.principal),
+        request.parent,
+        request.trace,
     )
-    if request.principal is None:
-        return own
-    return CallFrame(**msgspec.structs.asdict(own), principal=str(request.principal))
 
 
 def _value_of(answer: Answer | None) -> Any:

@@ -18,9 +18,11 @@ from trionet.forks import keep_from_forks
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
-__all__ = ["connect", "plain_socket", "receive", "send_all"]
+__all__ = ["connect", "linger", "plain_socket", "receive", "send_all"]
 
 _NOT_SENT_LOW_WATER_BYTES: Final = 128 * 1024
+_REFUSED_LINGER_S: Final = 0.5
+_LINGER_BYTES: Final = 4096
 
 
 async def connect(node: NodeAddress) -> socket.socket:
@@ -83,3 +85,11 @@ async def receive(sock: socket.socket, most: int) -> bytes:
         await trio.lowlevel.wait_readable(sock)
         with suppress(BlockingIOError):
             return sock.recv(most)
+
+
+async def linger(stream: trio.SocketStream) -> None:
+    """Wait until a refused peer closes: closing with unread input resets the connection, and it loses the reason."""
+    with trio.move_on_after(_REFUSED_LINGER_S):
+        await stream.send_eof()
+        while await stream.receive_some(_LINGER_BYTES):
+            pass

@@ -8,10 +8,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
+from trionet.histograms import count_s
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.handshake import (
     CertificateRefused,
@@ -23,12 +25,12 @@ from trionet.protocols.link.handshake import (
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
-from trionet.transports.base import Request
+from trionet.transports.base import STOPPED
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
 from .polling import BusyPoll, usable_processors
-from .sockets import connect, plain_socket, receive, send_all
+from .sockets import connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport
 
 if TYPE_CHECKING:
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.protocols.link.core import Closed
+    from trionet.protocols.link.events import Closed
     from trionet.security.certificates import Certificates
-    from trionet.transports.base import Handler
+    from trionet.transports.base import Handler, Request, Sending
 
 __all__ = ["TCPLink", "TCPTransport"]
 
@@ -50,7 +52,6 @@ _READ_BYTES: Final = 256 * 1024
 _GREETING_BYTES: Final = 4096
 _LINGER_S: Final = 2.0
 _HTTP_ONLY_S: Final = 60.0
-_REFUSED_LINGER_S: Final = 0.5
 _TIMER_SLACK_S: Final = 0.1
 """Close deadlines of many links share one wake-up."""
 
@@ -209,7 +210,7 @@ class TCPTransport(LinkTransport):
 
     def __init__(
         self,
-        own: NodeAddress,
+        own: NodeAddress | None,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
@@ -239,6 +240,7 @@ class TCPTransport(LinkTransport):
             with trio.CancelScope(deadline=max(self.wakes_at, earliest)) as self._timer:
                 await trio.sleep_forever()
             now = trio.current_time()
+            count_s(self._traffic.lag, now - self._timer.deadline)
             for link in list(self._open):
                 if link.core.liveness.deadline <= now:
                     link.advance(now)
@@ -268,16 +270,11 @@ class TCPTransport(LinkTransport):
         """Return `request` as the HTTP transport encodes it."""
         args = JSON.encode(self.codec.decode(request.args))
         kwargs = None if request.kwargs is None else JSON.encode(self.codec.decode(request.kwargs))
-        return Request(
-            gid=request.gid,
-            service=request.service,
-            method=request.method,
-            args=args,
-            kwargs=kwargs,
-            id=request.id,
-            caller=request.caller,
-            depth=request.depth,
-        )
+        return msgspec.structs.replace(request, args=args, kwargs=kwargs)
+
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return [*super().in_progress(), *self._http.in_progress()]
 
     # ---- connections
 
@@ -297,7 +294,7 @@ class TCPTransport(LinkTransport):
         except trio.TooSlowError:
             self.dialed(node, NodeUnreachable(f"no connection to {node} within {seconds:g} s"))
         except trio.Cancelled:
-            self.dialed(node, NodeUnreachable("this node has stopped"))
+            self.dialed(node, NodeUnreachable(STOPPED))
             raise
         else:
             await self.keep(sock, greeted, node, lambda link: link.core.round_trip.add(took_s))
@@ -357,7 +354,7 @@ class TCPTransport(LinkTransport):
             with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(handshake.data_to_send())
                 if isinstance(exc, CertificateRefused):
-                    await _linger(stream)
+                    await linger(stream)
             raise
 
     async def keep_accepted(
@@ -389,11 +386,3 @@ class TCPTransport(LinkTransport):
             if link is not None:
                 link.abort()
                 self.remove(link)
-
-
-async def _linger(stream: trio.SocketStream) -> None:
-    """Wait until a refused peer closes: closing with unread input resets the connection, and it loses the reason."""
-    with trio.move_on_after(_REFUSED_LINGER_S):
-        await stream.send_eof()
-        while await stream.receive_some(_GREETING_BYTES):
-            pass

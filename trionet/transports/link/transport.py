@@ -18,12 +18,15 @@ from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
-from trionet.transports.base import check_request_size
+from trionet.transports.base import STOPPED, Sending, check_request_size
 
 from .dialing import Dialing
 from .expiry import end_expired
 from .handshakes import Handshakes
 from .link import Link, LinkContext, RefusedLinks
+from .precedence import takes_over
+from .replacement import replace
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -32,23 +35,19 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
+    from trionet.figures import LinkFigures
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
 
-__all__ = ["REPLACED_S", "LinkTransport"]
+__all__ = ["LinkTransport"]
 
 _log = limited_log(__name__)
 
-_FRESH_S: Final = 5.0
 _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
 _MOST_HEARD: Final = 1 << 16
-
-REPLACED_S: Final = 45.0
-_PEER_REPLACES_S: Final = 15.0
-_RETIRED: Final = "its key is retired"
 
 
 class LinkTransport(ABC):
@@ -66,7 +65,7 @@ class LinkTransport(ABC):
 
     def __init__(
         self,
-        own: NodeAddress,
+        own: NodeAddress | None,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
@@ -92,8 +91,10 @@ class LinkTransport(ABC):
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
         self._dialing: dict[NodeAddress, Dialing] = {}
+        self._connecting: dict[trio.lowlevel.Task, tuple[NodeAddress, Request]] = {}
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
+        self._traffic = Traffic()
         self._nursery: trio.Nursery | None = None
 
     # ---- running
@@ -131,7 +132,7 @@ class LinkTransport(ABC):
         if request.kwargs is not None or len(request.args) > self._max_message_bytes:
             check_request_size(request, self._max_message_bytes)
         for _ in range(_ATTEMPTS):
-            link = self._links.get(node) or await self._link_with(node)
+            link = self._links.get(node) or await self._link_for(node, request)
             if link is None:
                 return await self.call_without_link(node, request)
             try:
@@ -146,7 +147,7 @@ class LinkTransport(ABC):
         check_request_size(request, self._max_message_bytes)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_ATTEMPTS):
-                link = await self._link_with(node)
+                link = await self._link_for(node, request)
                 stream = self.stream_without_link(node, request) if link is None else link.calls.stream(request)
                 with contextlib.suppress(LinkRetired):
                     items = await stack.enter_async_context(stream)
@@ -165,7 +166,24 @@ class LinkTransport(ABC):
         """Start a stream at a node without links."""
         raise NotImplementedError
 
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        found = [Sending(node, request, "connecting", task) for task, (node, request) in self._connecting.items()]
+        for link, node in self._open.items():
+            if node is not None:
+                found += link.calls.in_progress(node)
+        return found
+
     # ---- connecting
+
+    async def _link_for(self, node: NodeAddress, request: Request) -> Link | None:
+        """Return a link to `node` for a call; see `_link_with`."""
+        task = trio.lowlevel.current_task()
+        self._connecting[task] = node, request
+        try:
+            return await self._link_with(node)
+        finally:
+            del self._connecting[task]
 
     @abstractmethod
     def dial(self, node: NodeAddress) -> None:
@@ -214,14 +232,22 @@ class LinkTransport(ABC):
         dialing = self._dialing.get(node)
         if dialing is None:
             if not self.is_accepting:
-                raise NodeUnreachable("this node has stopped")
-            self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
-            dialing = self._dialing[node] = Dialing(
-                is_forced=node in self.handshakes.must_seal and self.handshakes.is_sending_plain
-            )
+                raise NodeUnreachable(STOPPED)
+            dialing = self._start_dialing(node)
         await dialing.done.wait()
         if dialing.failure is not None and (is_sealed or not dialing.is_forced):
             raise type(dialing.failure)(dialing.failure.text)
+
+    def _start_dialing(self, node: NodeAddress) -> Dialing:
+        self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
+        is_forced = node in self.handshakes.must_seal and self.handshakes.is_sending_plain
+        return self._dialing.setdefault(node, Dialing(is_forced=is_forced))
+
+    def _redial(self, link: Link) -> None:
+        """Try to replace a link whose peer is silent while calls wait: the first of the two that answers is used."""
+        node = self._open.get(link)
+        if node is not None and self._links.get(node) is link and self.is_accepting and node not in self._dialing:
+            self._start_dialing(node)
 
     def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
         """Handle the end of a connection attempt."""
@@ -250,6 +276,10 @@ class LinkTransport(ABC):
         """How many connections one side has refused, and how many links had peers that broke the protocol."""
         return self.context.refused.count
 
+    def figures(self) -> LinkFigures:
+        """Return the figures of its links."""
+        return self._traffic.with_open(self._open)
+
     def note_refused(self, peer: object, reason: str) -> None:
         """Count and log a connection of `peer` that began as a link and was refused."""
         self.context.refused.count += 1
@@ -259,6 +289,8 @@ class LinkTransport(ABC):
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
+        link.on_silent = self._redial
+        self._traffic.note_opened()
         peer = link.core.peer
         if self.handshakes.are_sealed and peer.address is not None:
             remember(self._heard, peer.address, None, _MOST_HEARD)
@@ -273,22 +305,12 @@ class LinkTransport(ABC):
             lives.prove(peer.address, peer.life)
 
     def _prefer(self, node: NodeAddress, link: Link) -> None:
-        """Use `link` for calls to `node` from now on.
-
-        When both sides connect at the same time, both prefer the link of the smaller address, and the other link
-        becomes idle. A new link replaces an older one, which may belong to a previous boot of the peer.
-        """
-        new = link.core
+        """Use `link` for calls to `node` from now on, unless the other one takes precedence."""
         other = self._links.get(node)
-        if other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
-            is_own_smaller, is_same_key = self._own < node, other.core.key_id == new.key_id
-            if (
-                is_same_key
-                and other.core.is_initiator == is_own_smaller
-                and new.is_initiator != other.core.is_initiator
-            ):
-                return
-        self._links[node] = link
+        if other is not None and other.core.liveness.is_asked:
+            other.retire("replaced")
+        if other is None or takes_over(link.core, other.core, self._own, node):
+            self._links[node] = link
 
     def _drop(self, link: Link) -> None:
         """Make no more calls on `link`."""
@@ -301,28 +323,14 @@ class LinkTransport(ABC):
         if link in self._open:
             self._drop(link)
             del self._open[link]
+            self._traffic.note_ended(link)
             self._link_ended.unpark_all()
 
     # ---- other keys
 
     async def replace_links(self, key_id: bytes) -> None:
-        """Replace the links that are sealed with a key, which is retired, and close them within `REPLACED_S`.
-
-        The side that made a link makes another one, to which new calls go, and retires the first, which closes once its
-        calls are answered. No call is lost that ends by then; after that nobody who holds only this key has a link.
-        """
-        for link, node in self._sealed_with(key_id):
-            if node is None or not link.core.is_initiator or link.core.is_retired:
-                continue
-            with trio.move_on_after(_PEER_REPLACES_S), contextlib.suppress(NodeUnreachable):
-                await self.renew_link(node, key_id.__ne__)
-            link.retire(_RETIRED)
-        await trio.sleep(_PEER_REPLACES_S)
-        for link, _ in self._sealed_with(key_id):
-            link.retire(_RETIRED)
-        await trio.sleep(REPLACED_S - _PEER_REPLACES_S)
-        for link, _ in self._sealed_with(key_id):
-            link.abort(_RETIRED)
+        """Replace the links that are sealed with a retired key: nobody who holds only this one has a link then."""
+        await replace(lambda: self._sealed_with(key_id), lambda node: self.renew_link(node, key_id.__ne__))
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
         """Have new calls to `node` go over another link, which is sealed, if that one's key, by its id, is not kept.

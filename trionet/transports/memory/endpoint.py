@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.security.live_keys import LiveKeys
-    from trionet.transports.base import Handler, Lives
+    from trionet.transports.base import Handler, Lives, Pages
 
     from .carrier import Carrier
     from .rules import Message
@@ -39,12 +39,14 @@ class MemoryEndpoint(Host):
         datagrams: sends and receives its datagrams; None if they are disabled.
         clock: its clock.
         app: None: there is no HTTP.
+        pages: not shown: there is no HTTP.
         has_real_address: False: every node of a fabric reaches every address.
     """
 
     app = None
     has_real_address = False
     requests_refused = 0
+    pages: Pages | None = None
 
     def __init__(
         self,
@@ -63,6 +65,11 @@ class MemoryEndpoint(Host):
         if config.datagrams:
             self.datagrams = QueuedDatagrams(functools.partial(carrier.send_datagram, weakref.proxy(self)))
         self._carrier = carrier
+
+    @property
+    def certificates(self) -> None:
+        """None; see `Endpoint.certificates`."""
+        return None
 
     @property
     def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:

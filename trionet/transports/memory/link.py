@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.protocols.link.core import Closed
+    from trionet.protocols.link.events import Closed
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
 
@@ -151,6 +151,7 @@ class MemoryTransport(LinkTransport):
         keys: LiveKeys,
     ) -> None:
         super().__init__(host.address, config, handler, on_orphan, keys)
+        self._address = host.address
         self.host: Host = weakref.proxy(host)  # which has this transport
         self.pump: Pump = carrier.pump
         self._carrier = carrier
@@ -261,11 +262,13 @@ class MemoryTransport(LinkTransport):
     def note_loss(self, node: NodeAddress, reason: str) -> None:
         """Report a lost link with calls in progress."""
         if self._carrier.observer is not None:
-            self._carrier.observer.link_lost(self._own, node, reason, self.pump.time())
+            self._carrier.observer.link_lost(self._address, node, reason, self.pump.time())
 
     def _observed(self, node: NodeAddress, request: Request) -> AbstractContextManager[None]:
         observer = self._carrier.observer
-        return nullcontext() if observer is None else _Observed(observer, self.pump.time, (self._own, node, request))
+        return (
+            nullcontext() if observer is None else _Observed(observer, self.pump.time, (self._address, node, request))
+        )
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""

@@ -1,0 +1,56 @@
+"""A call that is counted at its end, once, with its outcome and its duration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from .call_counts import outcome_of
+from .current_call import AnsweredCall
+from .histograms import SUM, UNIT_NS
+
+if TYPE_CHECKING:
+    from .arguments import Method
+    from .call_counts import CallCounts
+    from .message import Call
+
+__all__ = ["CountedCall"]
+
+
+class CountedCall(AnsweredCall):
+    """A call on the side that serves it. A subclass sets the attributes, for the speed of that.
+
+    Attributes:
+        method: its method.
+        call: the call itself.
+    """
+
+    __slots__ = ("_begun_ns", "_counts", "call", "method")
+
+    method: Method
+    call: Call
+    _counts: CallCounts
+    _begun_ns: int
+
+    def note_success(self) -> None:
+        """Count it as one that returned a value."""
+        counts = self._counts
+        spent_ns, self._begun_ns = counts.now_ns() - self._begun_ns, -1
+        ok = self.method.ok
+        if ok is None:
+            ok = self.method.ok = counts.of(self.call.service, self.call.method).ok
+        ok[(spent_ns // UNIT_NS).bit_length()] += 1
+        ok[SUM] += spent_ns
+
+    def note_failure(self, exc: BaseException) -> None:
+        """Count it as one whose handler ended with `exc`, which is in its own words unless it was cancelled."""
+        self.note_end(outcome_of(exc) if isinstance(exc, trio.Cancelled) else "error")
+
+    def note_end(self, outcome: str) -> None:
+        """Count it, unless it has been counted."""
+        begun_ns, self._begun_ns = self._begun_ns, -1
+        if begun_ns >= 0:
+            counts = self._counts
+            found = counts.of(self.call.service, self.call.method)
+            counts.failed(found, outcome, counts.now_ns() - begun_ns)

@@ -1,0 +1,229 @@
+"""The running calls of a node and of its cluster: reported, drawn as a tree, and cancelled.
+
+Invariants: nothing is noted of a call for this but the time of its begin; all else is found at the time of the
+question, in the links and the scopes. A member that gives no report is an error in the tree, and delays the others by
+no more than the given time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from .call_tree import CallTree, CancelledCalls
+from .current_call import answered_call
+from .errors import CallTimeout, MalformedRequest, TrionetError
+from .log_limits import about, limited_log
+from .message import Remote
+from .nesting import PACKETS
+from .nurseries import open_plain_nursery
+from .pauses import pauses_of
+from .principal import ANYONE, Principal
+from .protocols.assembling import assemble
+from .protocols.call_reports import (
+    MOST_CALLS,
+    CallReport,
+    NodeReport,
+    RequestReport,
+    cut,
+    decode_report,
+    encode_report,
+)
+from .replies import Replies
+from .templates.fan_out import collect
+from .trio_internals import scope_deadline, task_deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .current_call import AnsweredCall
+    from .events import OrphanedCall
+    from .identity import SID, NodeAddress
+    from .prepared_call import PreparedCall
+    from .router import Router
+    from .services.comm import Comm
+    from .services.groups import Groups
+    from .transports.base import Endpoint, Sending
+
+__all__ = ["RunningCalls"]
+
+_log = limited_log(__name__)
+
+_REPORT: Final = Remote(service="inspection", method="report_calls")
+_CANCEL: Final = Remote(service="inspection", method="cancel_own_calls")
+_WITHIN_S: Final = 2.0
+_END_S: Final = 5.0
+_ALL: Final = "all"
+
+
+class RunningCalls:
+    """The running calls as seen by one node."""
+
+    def __init__(
+        self, router: Router, endpoint: Endpoint, comm: Comm, groups: Groups, orphans: Collection[OrphanedCall]
+    ) -> None:
+        self._own = endpoint.address
+        self._router = router
+        self._endpoint = endpoint
+        self._comm = comm
+        self._groups = groups
+        self._orphans = orphans
+
+    # ---- of this node
+
+    def dump(self) -> CallTree:
+        """Return the running calls of this node alone."""
+        return assemble({self._own: self.report()})
+
+    def report(self, without: AnsweredCall | None = None) -> NodeReport:
+        """Return the report of this node, without the call that asks for it."""
+        running = {one: scope for one, scope in self._router.running.items() if one is not without}
+        deadlines = {prepared: scope_deadline(scope) for prepared, scope in running.items()}
+        by_id: dict[str, PreparedCall] = {}
+        for prepared in running:
+            by_id.setdefault(prepared.call.id, prepared)
+        pauses, now, calls = pauses_of(running), trio.current_time(), []
+        for prepared, scope in list(running.items())[:MOST_CALLS]:
+            call, deadline = prepared.call, deadlines[prepared]
+            parent = by_id.get(call.parent) if call.caller == self._own else None
+            calls.append(
+                CallReport(
+                    cut(call.id),
+                    cut(call.parent),
+                    "" if call.caller is None else str(call.caller),
+                    call.gid,
+                    call.service,
+                    call.method,
+                    str(call.principal or ANYONE),
+                    now - getattr(prepared, "started_at", now),
+                    None if deadline == math.inf else max(0.0, deadline - now),
+                    scope.cancel_called,
+                    None if parent is None else deadline < deadlines[parent],
+                    tuple(sorted(set(pauses.get(prepared, ())))),
+                )
+            )
+        sending = self._sending()
+        requests = [
+            _reported(one, None if (parent := by_id.get(one.request.parent)) is None else deadlines[parent])
+            for one in sending[:MOST_CALLS]
+        ]
+        orphans = tuple((str(orphan.node), cut(orphan.id)) for orphan in self._orphans)
+        omitted = len(running) - len(calls) + len(sending) - len(requests)
+        return NodeReport(tuple(calls), tuple(requests), orphans, omitted)
+
+    def _sending(self) -> list[Sending]:
+        """Return the calls in progress to other nodes, without those of the protocols."""
+        transport, links = self._endpoint.transport, self._endpoint.links
+        found = transport.in_progress()
+        if links is not None and links is not transport:
+            found += links.in_progress()
+        return [one for one in found if one.request.depth != PACKETS]
+
+    def encoded_report(self) -> bytes:
+        """Return the encoded report of this node, for `decode_report` at another one."""
+        return encode_report(self.report(answered_call()))
+
+    async def cancel_own(self, call_id: str) -> int:
+        """Cancel the running calls with an id on this node, and wait a while for their end; return how many."""
+        by = self._asker()
+        found = [(prepared, scope) for prepared, scope in self._router.running.items() if prepared.call.id == call_id]
+        endings = [self._router.endings.begin(one, f"{one.name} was cancelled by {by}") for one, _ in found]
+        for prepared, scope in found:
+            _log.info("%s cancels the call %.100s of %s", by, call_id, prepared.name, extra=about(by))
+            scope.cancel()
+        with trio.move_on_after(_END_S):
+            for ending in endings:
+                await ending.ended.wait()
+        await trio.lowlevel.checkpoint()
+        return len(found)
+
+    def _asker(self) -> Principal:
+        answered = answered_call()
+        return Principal.node(self._own) if answered is None else answered.current().principal
+
+    # ---- of the cluster
+
+    async def tree(self, *, within_s: float = _WITHIN_S) -> CallTree:
+        """Return the running calls of all members that this node knows, as a tree.
+
+        Args:
+            within_s: how long to wait for the reports of members, in seconds; others are errors of the tree.
+
+        Raises:
+            MalformedRequest: `within_s` is no such number.
+        """
+        if not isinstance(within_s, int | float) or isinstance(within_s, bool) or not 0 < within_s < math.inf:
+            raise MalformedRequest(f"within_s is a number of seconds, more than 0, not {within_s!r:.80}")
+        replies = await self._ask_all(_REPORT, [], within_s)
+        members, errors = self._members(), dict(replies.errors)
+        reports = {self._own: self.report()}
+        for sid, data in replies.values.items():
+            try:
+                reports[members[sid]] = decode_report(data)
+            except TrionetError as exc:
+                errors[sid] = exc
+        return assemble(reports, errors, self._asking())
+
+    def _asking(self) -> list[tuple[NodeAddress, str]]:
+        """Return the call that asks, if one does: it is of no interest."""
+        answered = answered_call()
+        return [] if answered is None else [(self._own, answered.current().id)]
+
+    def _members(self) -> dict[SID, NodeAddress]:
+        return self._groups.members(_ALL)
+
+    async def _ask_all(self, remote: Remote, args: list[Any], within_s: float) -> Replies[Any]:
+        """Call a method on all other members, which needs no slot, and is not waited for once it is cancelled."""
+        request = self._comm.prepare(args, {}, remote, depth=PACKETS)
+        others = {sid: node for sid, node in self._members().items() if node != self._own}
+        with trio.move_on_after(within_s):
+            return await collect(others, lambda node: self._comm.call(node, request), partial=True)
+        late = CallTimeout(f"no answer within {within_s:g} s")
+        return Replies({}, dict.fromkeys(others, late))
+
+    async def cancel(self, call_id: str, *, within_s: float = _WITHIN_S) -> CancelledCalls:
+        """Cancel a call on all nodes that run it: its handler, and with that all that is below it in the tree.
+
+        Its caller gets a `CallCancelled`. Waits for the ends, up to some seconds.
+
+        Args:
+            call_id: its id; see `RunningCall.id`.
+            within_s: how long to wait for the answers of members, in seconds.
+
+        Raises:
+            MalformedRequest: an argument has another type.
+        """
+        if not isinstance(call_id, str) or not call_id:
+            raise MalformedRequest(f"a call is named by its id, a text, not by {call_id!r:.80}")
+        before = await self.tree(within_s=within_s)
+        below = {id(one): one for call in before.find(call_id) for one in before.below(call)}
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(self.cancel_own, call_id)
+            replies = await self._ask_all(_CANCEL, [call_id], within_s + _END_S)
+        after = await self.tree(within_s=within_s) if below else before
+        left = {(one.node, one.id) for one in after.calls}
+        return CancelledCalls(
+            ended=tuple(one for one in below.values() if (one.node, one.id) not in left),
+            running=tuple(one for one in below.values() if (one.node, one.id) in left),
+            errors={**before.errors, **replies.errors, **after.errors},
+        )
+
+
+def _reported(one: Sending, outer: float | None) -> RequestReport:
+    request = one.request
+    own: bool | None = None
+    if outer is not None and one.task is not None and one.state != "cancelled":
+        deadline = task_deadline(one.task)
+        own = None if deadline is None else deadline < outer
+    return RequestReport(
+        cut(request.id),
+        cut(request.parent),
+        str(one.node),
+        request.gid,
+        request.service,
+        request.method,
+        one.state,
+        own,
+    )

@@ -1,0 +1,322 @@
+"""What a node shows about itself to the commands of ``trionet``.
+
+Invariant: each answer is plain data without secrets, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import reprlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from trionet.errors import MalformedRequest, PreconditionFailed
+from trionet.identity import NodeAddress
+from trionet.message import BUILT_IN, LOCAL
+from trionet.protocols.statements import State
+from trionet.user_code import attempt
+from trionet.version import __version__
+
+from .base import rpc
+from .call_inspection import CallInspection
+from .group_rules import description_of
+from .heap import heap_bytes
+from .log_ring import LogRing
+from .member import member_of
+from .service_table import Origin
+
+if TYPE_CHECKING:
+    from trionet.config import NodeConfig
+    from trionet.events import Event, Events
+    from trionet.identity import SID
+    from trionet.router import Router
+
+    from . import LocalServices
+    from .call_inspection import InspectedCalls
+    from .cluster_agent import ClusterAgent
+    from .groups import Groups
+    from .member import Member
+    from .service_table import ServiceTable
+
+__all__ = ["Inspected", "Inspection"]
+
+_EVENTS_KEPT: Final = 256
+_MOST_SHOWN: Final = 10_000
+_MOST_CHARS: Final = 512
+
+
+class Inspected(Protocol):
+    """The node of an `Inspection`."""
+
+    @property
+    def address(self) -> NodeAddress:
+        """Its address."""
+
+    @property
+    def config(self) -> NodeConfig:
+        """Its configuration."""
+
+    @property
+    def local(self) -> LocalServices:
+        """Its services."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it is stopping."""
+
+    def members(self) -> list[Member]:
+        """Return the present members of its cluster."""
+
+    def statistics(self) -> msgspec.Struct:
+        """Return its figures; see `NodeStatistics`."""
+
+    @property
+    def calls(self) -> InspectedCalls:
+        """Its running calls."""
+
+    def events(self) -> Events:
+        """Return an iterator over its events from now on."""
+
+
+class Inspection(CallInspection):
+    """The local service ``inspection``."""
+
+    _node: Inspected
+
+    def __init__(self, node: Inspected, router: Router, agent: ClusterAgent, table: ServiceTable) -> None:
+        """Show `node`, with the router of its methods, the agent of its protocols, and the table of its services."""
+        self._node, self._router, self._agent, self._table = node, router, agent, table
+        self._begun_at = time.monotonic()
+        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+
+    def handle_event(self, event: Event) -> None:
+        """Keep an event for those who ask later."""
+        self._events.append(_shown_event(event))
+
+    @rpc(read=True)
+    def status(self) -> dict[str, Any]:
+        """Return what identifies the node, and how it is."""
+        node, heap = self._node, heap_bytes()
+        has_cluster = self._is_active()
+        return {
+            "address": str(node.address),
+            "sid": node.address.sid,
+            "nid": node.address.nid,
+            "cluster": node.config.cluster,
+            "state": "stopping" if node.is_stopping else "running",
+            "protection": self._protection(),
+            "members": len(node.members()) if has_cluster else 1,
+            "health": self._agent.swim.health if has_cluster else 0,
+            "groups": len(self._groups.gids()),
+            "services": sum(name not in BUILT_IN for name in self._services(LOCAL)),
+            "uptime_s": round(time.monotonic() - self._begun_at, 3),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "python": platform.python_version(),
+            "heap_used": heap.used,
+            "heap_total": heap.total,
+        }
+
+    def _protection(self) -> str:
+        access = self._router.access
+        if access is None or not access.is_protected:
+            return "none"
+        return "certificate" if self._node.config.certificate_file is not None else "key"
+
+    @rpc(read=True)
+    def members(self) -> list[dict[str, Any]]:
+        """Return the members of the node's cluster, itself included, in SID order; those that are gone come last.
+
+        The protocol forgets failed ones after three days, and left ones after an hour.
+        """
+        now = self._agent.driver.now()
+        since = {info.name: info.since for info in self._agent.swim.members()}
+        shown = [_shown_member(member, now - since[str(member.node)]) for member in self._node.members()]
+        if not self._is_active():
+            return shown
+        gone = [info for info in self._agent.swim.members() if info.state > State.SUSPECT]
+        absent = [(member, info.since) for info in gone if (member := member_of(info)) is not None]
+        absent = [(member, at) for member, at in absent if member.node != self._node.address]
+        return shown + [_shown_member(member, now - at) for member, at in sorted(absent, key=lambda one: one[0].sid)]
+
+    @rpc(read=True)
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the node's groups: members, rule and subset of each; see `GroupDescription`."""
+        return [self._shown_group(gid) for gid in self._groups.gids()]
+
+    def _shown_group(self, gid: str) -> dict[str, Any]:
+        rule, subset = self._groups.rule(gid), self._groups.subset(gid)
+        return {
+            "gid": gid,
+            "members": {sid: str(node) for sid, node in self._groups.members(gid).items()},
+            "where": None if rule is None else rule.description(),
+            "subset": description_of(subset) if callable(subset) else subset,
+        }
+
+    @rpc(read=True)
+    def services(self) -> list[dict[str, Any]]:
+        """Return the methods that other nodes can call, by gid, service and name."""
+        gids = [LOCAL, *(gid for gid in self._groups.gids() if gid != LOCAL)]
+        return [
+            {
+                "gid": gid,
+                "service": service,
+                "origin": self._origin(gid, service),
+                "method": name,
+                "signature": method.signature,
+                "is_read": method.is_read,
+                "is_stream": method.is_stream,
+            }
+            for gid in gids
+            for service in sorted(self._services(gid))
+            for name, method in sorted(self._services(gid)[service].items())
+        ]
+
+    @property
+    def _groups(self) -> Groups:
+        return self._node.local.groups
+
+    def _is_active(self) -> bool:
+        return self._node.local.membership.is_active
+
+    def _services(self, gid: str) -> Mapping[str, Mapping[str, Any]]:
+        return self._router.methods.services(gid)
+
+    def _origin(self, gid: str, name: str) -> str:
+        if gid != LOCAL and name not in BUILT_IN:
+            return "template"
+        origin = Origin.BUILT_IN if gid != LOCAL else self._table.origin(name)
+        return "" if origin is None else origin.value
+
+    @rpc(read=True)
+    def statistics(self) -> dict[str, Any]:
+        """Return the node's figures; see `NodeStatistics`."""
+        return msgspec.structs.asdict(self._node.statistics())
+
+    @rpc(read=True)
+    def config(self) -> list[dict[str, Any]]:
+        """Return the settings of the node: value and default of each. Keys are no settings; their files' paths are."""
+        return [
+            {
+                "setting": field.name,
+                "value": _plain(getattr(self._node.config, field.name)),
+                "default": _plain(field.default_factory() if callable(field.default_factory) else field.default),
+            }
+            for field in msgspec.structs.fields(self._node.config)
+        ]
+
+    @rpc(read=True)
+    def tags(self) -> dict[str, str]:
+        """Return the node's own tags in its cluster."""
+        return dict(self._agent.swim.own.tags)
+
+    @rpc(read=True)
+    def events(self, last: int = _EVENTS_KEPT) -> list[dict[str, Any]]:
+        """Return the latest events of the node, the oldest first; at most 256 are kept."""
+        return _latest(self._events, last)
+
+    @rpc(read=True)
+    async def watch_events(self, last: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Yield the latest events, and then each as it comes; see `events`."""
+        coming = self._node.events()
+        for shown in _latest(self._events, last):
+            yield shown
+        async for event in coming:
+            yield _shown_event(event)
+
+    @rpc(read=True)
+    def logs(self, last: int = 100) -> list[dict[str, Any]]:
+        """Return the latest log records of the node's process, the oldest first; at most 1,000 are kept.
+
+        Raises:
+            PreconditionFailed: the program has not set up logging.
+        """
+        return _ring().latest(_count(last))
+
+    @rpc(read=True)
+    async def watch_logs(self, last: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Yield the latest log records, and then each as it comes; see `logs`."""
+        async with aclosing(_ring().watch(_count(last))) as records:
+            async for record in records:
+                yield record
+
+    @rpc(read=True)
+    def spread(self, gid: str, rumor: str) -> dict[str, Any]:
+        """Return how far a rumor that this node has sent is known to have come, and ask those who have not confirmed.
+
+        Args:
+            gid: its group.
+            rumor: its id.
+
+        Raises:
+            KeyDoesNotExist: nothing is known of it.
+            MalformedRequest: it is no id.
+        """
+        return msgspec.structs.asdict(self._node.local.gossip.spread(gid, rumor))
+
+
+def _shown_member(member: Member, seconds: float) -> dict[str, Any]:
+    return {
+        "sid": member.sid,
+        "address": str(member.node),
+        "status": member.status,
+        "since_s": round(max(0.0, seconds), 3),
+        "incarnation": member.incarnation,
+        "tags": member.tags,
+    }
+
+
+def _shown_event(event: Event) -> dict[str, Any]:
+    sid: SID = event.sid
+    fields = {name: _brief(value) for name, value in msgspec.structs.asdict(event).items() if name != "node"}
+    return {"time": time.time(), "event": type(event).__name__, "node": str(event.node), "sid": sid, **fields}
+
+
+def _brief(value: Any) -> Any:
+    """Return a part of an event as small plain data: it is kept, and the value of a setting may be long."""
+    if isinstance(value, str):
+        return value[:_MOST_CHARS]
+    plain = _plain(value)
+    size = len(attempt(msgspec.json.encode, plain, default=bytes(_MOST_CHARS + 1)))
+    return plain if size <= _MOST_CHARS else attempt(reprlib.repr, plain, default=f"a {type(value).__name__}")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as plain data; what is none as a text."""
+    match value:
+        case NodeAddress():
+            return str(value)
+        case None | bool() | int() | float() | str():
+            return value
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+    return description_of(value) if callable(value) else str(value)
+
+
+def _latest(kept: deque[dict[str, Any]], last: int) -> list[dict[str, Any]]:
+    count = _count(last)
+    return list(kept)[-count:] if count else []
+
+
+def _count(last: int) -> int:
+    if not 0 <= last <= _MOST_SHOWN:
+        raise MalformedRequest(f"last is a number from 0 to {_MOST_SHOWN}, not {last!r:.40}")
+    return last
+
+
+def _ring() -> LogRing:
+    ring = LogRing.of_process()
+    if ring is None:
+        raise PreconditionFailed(
+            "this program has not set up logging, so that no records are kept: call logging.basicConfig()"
+        )
+    return ring

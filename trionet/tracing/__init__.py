@@ -1,0 +1,1 @@
+"""Spans of calls, in OpenTelemetry's form."""

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 
+from tests.certificates import CertificateAuthority
 from tests.clusters import open_cluster
 from tests.security.keys import key_of
 from tests.transports.keyed_nodes import open_keyed
@@ -232,6 +233,23 @@ async def test_a_sealed_cluster_is_healthy_and_its_pings_are_sealed() -> None:
         for way in Way:
             assert await one.local.diagnosis.pinging.ping(other.address, 20.0, way) is not None
         assert [one for one in diagnose(found) if one.check not in ("lag", "keys", "volatile-keys")] == []
+
+
+async def test_a_certificate_that_ends_soon_is_found(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path)
+    for days, severity in ((30, None), (9, "warning"), (1, "error")):
+        settings = authority.issue(hosts=("127.0.0.1",), ends_in_s=days * 86_400)
+        async with open_node(NodeConfig(**settings)) as node:
+            found = [one for one in diagnose(await survey(node)) if one.check == "certificates"]
+            assert [one.severity for one in found] == ([severity] if severity else [])
+            assert all(str(node.address) in one.what for one in found)
+
+
+async def test_a_node_with_a_key_that_still_accepts_plain_peers_is_found(tmp_path: Path) -> None:
+    new_key_file(str(tmp_path / "key"), key_of(1))
+    async with open_node(NodeConfig(key_file=str(tmp_path / "key"), accept="both")) as node:
+        found = [one for one in diagnose(await survey(node)) if one.check == "protection"]
+        assert [(one.severity, one.nodes) for one in found] == [("warning", (str(node.address),))]
 
 
 async def test_a_group_that_differs_is_found_and_one_by_rule_is_not(autojump_clock: MockClock) -> None:

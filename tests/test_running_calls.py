@@ -240,6 +240,10 @@ async def test_a_nodes_call_to_itself_is_a_child_with_its_own_deadline() -> None
     assert [len(call.waits_for) for call in tree.calls] == [1] * 4
 
 
+def states_in(tree: CallTree) -> set[str]:
+    return {one.state for call in tree.calls for one in call.waits_for}
+
+
 async def test_a_call_that_has_no_place_is_queued_and_one_without_a_connection_is_connecting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with open_nodes(2, max_calls_per_peer=1) as (a, b):
@@ -248,15 +252,27 @@ async def test_a_call_that_has_no_place_is_queued_and_one_without_a_connection_i
             own = a.remote(a.node.address, "ask")
             async with calling(*[lambda: a.node.local.comm.send(path, own)] * 2):
                 await tree_with(b.node, 3)  # although the only place is taken
-                await wait_until(
-                    lambda: {one.state for call in a.node.dump().calls for one in call.waits_for} > {"sent"}
-                )
+                await wait_until(lambda: states_in(a.node.dump()) == {"connecting", "queued", "sent"})
                 states = [[(one.state, *map(str, one.nodes)) for one in call.waits_for] for call in a.node.dump().calls]
+            links = a.node._endpoint.links  # noqa: SLF001
+            assert links is not None
+            await wait_until(lambda: not links.in_progress())
     there = str(b.node.address)
     assert sorted(states) == [
         [("connecting", nobody), ("queued", there)],
         [("connecting", nobody), ("sent", there)],
     ]
+
+
+async def test_a_report_needs_no_place() -> None:
+    async with open_nodes(2, max_calls_per_peer=1) as (a, b):
+        remote = a.remote(b.node.address, "hold")
+        async with calling(*[lambda: a.node.local.comm.send([], remote)] * 2):
+            await wait_until(lambda: len(b.node.dump().calls) == 1)
+            tree = await a.node.calls.tree(within_s=DEADLINE_S)
+            found = await a.node.calls.cancel(tree.calls[0].id, within_s=DEADLINE_S)
+    assert (len(tree.calls), tree.errors) == (1, {})
+    assert (len(found.ended), found.errors) == (1, {})
 
 
 async def test_a_member_that_does_not_answer_is_an_error_and_delays_no_longer_than_it_may(autojump_clock: Any) -> None:

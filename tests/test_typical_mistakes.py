@@ -54,8 +54,8 @@ class Counter:
 
     @rpc
     async def forgets_await(self) -> int:
-        total: Any = self.add(1)
-        return total + 1  # type: ignore[no-any-return]
+        use_unawaited(self.add(1), lambda total: total + 1)
+        return 0
 
     def unmarked(self) -> int:
         return 1
@@ -80,6 +80,18 @@ async def ask(node: Node, method: str, service: str = "counter") -> Any:
 def forget(_: object) -> None: ...
 
 
+def use_unawaited(coroutine: Any, use: Callable[[Any], Any]) -> None:
+    """Use a coroutine as if it were a value; without Python's warning, which would come whenever it is collected."""
+    try:
+        use(coroutine)
+    finally:
+        coroutine.close()
+
+
+async def ask_other(node: Node, other: Node) -> Any:
+    return await node.local.comm.send(["nid"], on(other, "get", "status"))
+
+
 # ---- a forgotten ``async with``
 
 BLOCKS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -95,8 +107,18 @@ BLOCKS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "member": (lambda node: node.group("counters").member(node.sid), "async with group.member(sid) as scope:"),
     "member of the cluster": (
         lambda node: node.local.membership.scope(node.sid),
-        "async with node.local.membership.scope(sid) as scope:",
+        "async with node.member(sid) as scope:",
     ),
+    "member of a node": (lambda node: node.member(node.sid), "async with node.member(sid) as scope:"),
+    "stream of a method": (
+        lambda node: node.stream(node.address, Counter.count),
+        "async with node.stream(...) as items:",
+    ),
+    "stream of a method of a group": (
+        lambda node: node.group("counters").stream(Counter.count),
+        "async with group.stream(...) as items:",
+    ),
+    "map": (lambda node: node.group("counters").map(Counter.add, [1]), "async with group.map(...) as results:"),
     "simulated cluster": (lambda _: open_cluster(1), "async with open_cluster(...) as sim:"),
 }
 
@@ -185,23 +207,20 @@ async def test_events_are_iterated_over_by_async_for(node: Node) -> None:
     ],
     ids=["add", "added", "iterate", "attribute", "index", "compare"],
 )
-@pytest.mark.filterwarnings("ignore:coroutine 'Comm.send' was never awaited")
 async def test_a_program_that_ends_because_of_a_forgotten_await_is_told(use: Callable[[Any], Any]) -> None:
     with pytest.raises((TypeError, AttributeError)) as caught:
         async with trionet.open_node() as node:
-            use(node.local.comm.send([], on(node, "get", "status")))
+            use_unawaited(node.local.comm.send([], on(node, "get", "status")), use)
     assert any(AWAIT in note for note in caught.value.__notes__)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine 'Comm.send' was never awaited")
 async def test_a_note_is_added_once_in_groups_too_and_to_nothing_else() -> None:
     async def run() -> None:
         async with trionet.open_node() as node, trionet.open_node(), trio.open_nursery() as nursery:
             nursery.start_soon(use, node)
 
     async def use(node: Node) -> None:
-        total: Any = node.local.comm.send([], on(node, "get", "status"))
-        total += 1
+        use_unawaited(node.local.comm.send([], on(node, "get", "status")), lambda total: total + 1)
 
     with pytest.raises(ExceptionGroup) as caught:
         await run()
@@ -218,6 +237,65 @@ async def test_the_warning_of_a_forgotten_await_names_the_method(node: Node) -> 
         forget(node.local.routes.put(Counter(), "other"))
 
 
+@pytest.mark.parametrize("of", ["node", "group"])
+async def test_a_forgotten_await_of_a_call_by_method_is_told(of: str) -> None:
+    async def run() -> None:
+        async with trionet.open_node() as node:
+            made = node.call(node.address, Counter.add, 1) if of == "node" else node.all.call(Counter.add, 1)
+            use_unawaited(made, lambda total: total + 1)
+
+    with pytest.raises(TypeError) as caught:
+        await run()
+    assert any(AWAIT in note for note in caught.value.__notes__)
+
+
+# ---- results
+
+
+@pytest.mark.parametrize(
+    ("use", "note"),
+    [
+        ("map", "write 'async for'"),
+        ("stream", "write 'async for'"),
+        ("stream of a group", "write 'async for'"),
+        ("answers", "write 'async for'"),
+        ("sum of replies", "two maps with SIDs as keys: replies.values"),
+        ("one of replies", "two maps with SIDs as keys: replies.values"),
+        ("group by index", r"write node.group(gid)"),
+        ("service by name", "a service is called by node.call(address, Class.method)"),
+    ],
+)
+async def test_a_program_that_ends_because_it_misuses_a_result_is_told(use: str, note: str) -> None:
+    async def run() -> None:
+        async with trionet.open_node() as node:
+            await node.local.routes.put(Counter())
+            await _misuse(use, node)
+
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        await run()
+    assert any(note in each for each in caught.value.__notes__)
+
+
+async def _misuse(use: str, node: Any) -> None:
+    blocks: dict[str, Callable[[], Any]] = {
+        "map": lambda: node.all.map(Counter.add, [1]),
+        "stream": lambda: node.stream(node.address, Counter.count),
+        "stream of a group": lambda: node.all.stream(Counter.count),
+        "answers": lambda: node.all.comm.stream(["nid"], Remote(service="status", method="get")),
+    }
+    if use in blocks:
+        async with blocks[use]() as items:
+            await _iterate_plainly(items)
+    replies: Any = await node.all.call(Counter.add, 1)
+    uses: dict[str, Callable[[], Any]] = {
+        "sum of replies": lambda: sum(replies),
+        "one of replies": lambda: replies[0],
+        "group by index": lambda: node["counters"],
+        "service by name": lambda: node.counter.add(1),
+    }
+    uses[use]()
+
+
 # ---- handlers
 
 
@@ -231,7 +309,6 @@ async def test_the_warning_of_a_forgotten_await_names_the_method(node: Node) -> 
         ("plain_generator", "to stream, make the method async: 'async def' with 'yield'"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 async def test_a_handler_that_misuses_trio_is_told_so_at_the_caller(node: Node, method: str, text: str) -> None:
     with pytest.raises(RemoteError, match=re.escape(text)) as caught:
         await ask(node, method)
@@ -245,6 +322,8 @@ async def test_a_method_without_a_mark_and_a_misspelled_name_are_told(node: Node
         await ask(node, "ad")
     with pytest.raises(trionet.ServiceNotFound, match="'countr': did you mean 'counter'"):
         await ask(node, "add", "countr")
+    with pytest.raises(trionet.ServiceNotFound, match=r"'shop': register it on that node, by routes\.put"):
+        await ask(node, "add", "shop")
     with pytest.raises(MethodNotFound) as caught:
         await ask(node, "x" * 100)
     assert "did you mean" not in caught.value.text
@@ -267,6 +346,12 @@ async def test_a_stream_is_told_from_a_call(node: Node) -> None:
 
 
 # ---- names and addresses
+
+
+async def test_a_service_comes_before_its_name(node: Node) -> None:
+    put: Any = node.local.routes.put
+    with pytest.raises(MalformedRequest, match=r"the service comes first.*routes\.put\(Counter\(\), 'counter'\)"):
+        await put("counter", Counter())
 
 
 async def test_a_service_of_ones_own_is_no_attribute(node: Node) -> None:
@@ -312,26 +397,41 @@ async def test_a_node_that_has_stopped_says_where_its_calls_belong() -> None:
             await ask_other(node, other)
 
 
-async def ask_other(node: Node, other: Node) -> Any:
-    return await node.local.comm.send(["nid"], on(other, "get", "status"))
+async def _enter(block: Any) -> None:
+    async with block:
+        raise AssertionError("was entered")
+
+
+OUTSIDE: dict[str, Callable[[Any, Any], Any]] = {
+    "send": ask_other,
+    "send to itself": lambda node, _: ask_other(node, node),
+    "send to a group": lambda node, _: node.all.comm.send([], Remote(service="status", method="get")),
+    "call": lambda node, other: node.call(other.address, Counter.add, 1),
+    "call of itself": lambda node, _: node.call(node.address, Counter.add, 1),
+    "call of a group": lambda node, _: node.all.call(Counter.add, 1),
+    "gossip": lambda node, _: node.all.gossip.call(Counter.add, 1),
+    "spawn": lambda node, _: node.spawn(NodeConfig()),
+    "join": lambda node, other: node.join([other.address]),
+    "events": lambda node, _: anext(node.events()),
+    "map": lambda node, _: _enter(node.all.map(Counter.add, [1])),
+    "stream": lambda node, other: _enter(node.stream(other.address, Counter.count)),
+    "member": lambda node, _: _enter(node.member(node.sid)),
+    "open_node": lambda _, __: _enter(trionet.open_node()),
+}
 
 
 @pytest.mark.parametrize("where", ["asyncio", "thread"])
-@pytest.mark.parametrize("whom", ["other", "self", "group"])
-async def test_a_call_outside_of_trio_is_told_what_runs_there(node: Node, where: str, whom: str) -> None:
-    async def call(other: Node) -> Any:
-        if whom == "group":
-            return await node.all.comm.send([], Remote(service="status", method="get"))
-        return await ask_other(node, node if whom == "self" else other)
+@pytest.mark.parametrize("what", OUTSIDE)
+async def test_what_needs_trio_tells_outside_of_it_what_runs_there(node: Node, where: str, what: str) -> None:
+    async def use(other: Node) -> Any:
+        return await OUTSIDE[what](node, other)
 
     def run(other: Node) -> Any:
-        if where == "asyncio":
-            return asyncio.run(call(other))
-        return call(other).send(None)
+        return asyncio.run(use(other)) if where == "asyncio" else use(other).send(None)
 
     text = {
-        "asyncio": r"call needs Trio, and asyncio runs this: start the program by trio\.run",
-        "thread": r"call needs Trio, and this thread runs without it: use trio\.from_thread\.run",
+        "asyncio": r" needs Trio, and asyncio runs this: start the program by trio\.run",
+        "thread": r" needs Trio, and this thread runs without it: use trio\.from_thread\.run",
     }
     async with trionet.open_node() as other:
         with pytest.raises(RuntimeError, match=text[where]):
@@ -363,6 +463,7 @@ def test_a_main_without_the_node_is_told_its_form() -> None:
 # ---- programs of several processes
 
 
+@pytest.mark.slow
 def test_what_is_in_main_is_told_to_be_put_into_a_module(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         textwrap.dedent("""

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         SettingConflict,
         TaskFailed,
     )
+    from .figures import NodeFigures
     from .group import Group
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher, ObservedStatus, SSHLauncher
@@ -158,6 +159,7 @@ __all__ = [
     "NodeAddress",
     "NodeCalls",
     "NodeConfig",
+    "NodeFigures",
     "NodeStatistics",
     "NodeUnreachable",
     "NotFound",
@@ -210,6 +212,7 @@ _HOMES: Final = (
     "declared_errors",
     "errors",
     "events",
+    "figures",
     "group",
     "identity",
     "launchers",

@@ -11,6 +11,8 @@ import warnings
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
+from .under_trio import check_under_trio
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
@@ -37,6 +39,7 @@ class _AsyncBlock(Generic[T]):
         if self._is_settled:
             raise RuntimeError(f"a block can be entered once: write '{self._line}' again")
         self._is_settled = True
+        check_under_trio(self._line.removeprefix("async with ").partition("(")[0])
         return self._inner.__aenter__()
 
     def __aexit__(

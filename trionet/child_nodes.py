@@ -16,6 +16,7 @@ from .identity import NodeAddress, check_name, is_loopback
 from .launchers.passed_code import pass_code, portable
 from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
+from .under_trio import check_under_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,6 +84,7 @@ class ChildNodes:
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node, and return its address once it has booted; see `Status.spawn`."""
+        check_under_trio("node.spawn")
         self._check_open()
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)

@@ -13,6 +13,7 @@ import trio
 from .errors import MalformedRequest
 from .identity import SID, NodeAddress
 from .log_limits import limited_log
+from .under_trio import check_under_trio
 from .user_code import pass_endings
 
 if TYPE_CHECKING:
@@ -309,6 +310,7 @@ class Events:
 
     async def __anext__(self) -> Event:
         """Return the next event; wait until there is one. The iterator ends with the node."""
+        check_under_trio("node.events()")
         await trio.lowlevel.checkpoint()
         while not self._kept:
             if self._has_ended:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .errors import GroupNotFound, MethodNotFound, NotFound, ServiceNotFound
-from .message import BUILT_IN
+from .message import BUILT_IN, LOCAL
 from .mistakes import similar
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MethodTable"]
 
+_PUT: Final = ": register it on that node, by routes.put"
 _MARK: Final = ": methods that others may call are marked with @trionet.rpc"
 
 
@@ -69,7 +70,8 @@ class MethodTable:
             return GroupNotFound(f"there is no group {gid!r:.130} on this node")
         methods = services.get(service)
         if methods is None:
-            return ServiceNotFound(f"group {gid!r} has no service {service!r:.130}{suggest(service, services)}")
+            hint = suggest(service, services) or (_PUT if gid == LOCAL else "")
+            return ServiceNotFound(f"group {gid!r} has no service {service!r:.130}{hint}")
         hint = suggest(method, methods) or ("" if service in BUILT_IN else _MARK)
         return MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}{hint}")
 

@@ -6,6 +6,7 @@ Only exceptions that end a program, a block or a handler are looked at: nothing 
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Final
 
 from .user_code import described, leaves
@@ -18,31 +19,45 @@ __all__ = ["add_hints", "hint_of", "similar"]
 _MOST_CHARS: Final = 40
 _MOST_KNOWN: Final = 100
 """Bounds of the work for a name that a stranger has sent."""
+_ALIKE: Final = 0.75
 
 _AWAIT: Final = "an 'await' is missing: what an async function returns is a coroutine until it is awaited"
 
-_HINTS: Final = (
+_HINTS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (
         RuntimeError,
-        "Attempted to call run() from inside a run()",
+        r"Attempted to call run\(\) from inside a run\(\)",
         "Trio runs this already: write 'await function(...)', in an async function",
     ),
     (
         RuntimeError,
-        "no running event loop",
+        r"no running event loop",
         "Trio runs this, not asyncio: use Trio's functions, such as trio.sleep, or run asyncio in a thread, by "
         "trio.to_thread.run_sync(asyncio.run, main())",
     ),
     (
         RuntimeError,
-        "must be called from async context",
+        r"must be called from async context",
         "Trio does not run in this thread: use trio.from_thread.run(function), in a thread of trio.to_thread.run_sync",
     ),
-    (AttributeError, "'coroutine' object", _AWAIT),
-    (TypeError, "'coroutine' object", _AWAIT),
-    (TypeError, "'coroutine' and", _AWAIT),
-    (TypeError, "and 'coroutine'", _AWAIT),
-    (TypeError, "got coroutine", _AWAIT),
+    (AttributeError, r"'coroutine' object", _AWAIT),
+    (TypeError, r"'coroutine' (object|and)|(and|of) 'coroutine'|got coroutine", _AWAIT),
+    (
+        TypeError,
+        r"'(async_generator|MemoryReceiveChannel|GroupItems|Results)' object is not iterable",
+        "its items arrive one by one: write 'async for'",
+    ),
+    (
+        TypeError,
+        r"'Replies' object is not (iterable|subscriptable)|'Replies' and|and 'Replies'",
+        "a group's replies are two maps with SIDs as keys: replies.values and replies.errors",
+    ),
+    (TypeError, r"'Node' object is not subscriptable", "write node.group(gid)"),
+    (
+        AttributeError,
+        r"'Node' object has no attribute",
+        "a service is called by node.call(address, Class.method); trionet's own services are those of node.local",
+    ),
 )
 
 
@@ -52,7 +67,7 @@ def similar(name: str, known: Iterable[str]) -> str:
         return ""
     import difflib  # only on an error
 
-    close = difflib.get_close_matches(name, itertools.islice(known, _MOST_KNOWN), n=1)
+    close = difflib.get_close_matches(name, itertools.islice(known, _MOST_KNOWN), n=1, cutoff=_ALIKE)
     return f": did you mean {close[0]!r}?" if close else ""
 
 
@@ -62,7 +77,7 @@ def hint_of(exc: BaseException) -> str | None:
     if kind not in {RuntimeError, AttributeError, TypeError}:
         return None
     text = described(exc)
-    return next((hint for of, part, hint in _HINTS if kind is of and part in text), None)
+    return next((hint for of, pattern, hint in _HINTS if kind is of and re.search(pattern, text)), None)
 
 
 def add_hints(exc: BaseException) -> None:

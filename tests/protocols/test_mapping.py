@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -278,6 +279,42 @@ def test_the_end_of_the_group_brings_out_what_waits_and_then_what_runs() -> None
     driver.fail(1, Failure.LOST)
     assert [(done.item, type(done.error)) for done in driver.read()] == [(1, ConnectionLost)]
     assert driver.core.is_finished
+
+
+def held_by(core: ItemMap) -> int:
+    """Return the number of entries in all its containers."""
+    return sum(len(held) for held in vars(core).values() if hasattr(held, "__len__"))
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_what_it_holds_does_not_grow_with_the_number_of_items(ordered: bool) -> None:
+    driver = Driver("a", "b", per_member=5, retries=1, ordered=ordered)
+    random, most = Random(1), 0
+    for item in range(5_000):
+        while not driver.is_wanted:
+            running = sorted(driver.running.values(), key=lambda assigned: assigned.attempt)
+            some = random.choice(running[: 1 if ordered else None]).item
+            if random.random() < 0.1:
+                driver.fail(some, random.choice([Failure.REFUSED, Failure.NOT_RUN, Failure.FAILED]))
+            else:
+                driver.succeed(some)
+            if random.random() < 0.2:
+                driver.rest_all()
+            if not driver.running:
+                driver.rest_all()
+            driver.read()
+        driver.put(item)
+        most = max(most, held_by(driver.core))
+    assert most < 150
+
+
+def test_what_it_holds_does_not_grow_while_items_come_one_by_one() -> None:
+    driver = Driver("a", "b", per_member=5)
+    for item in range(5_000):
+        driver.put(item)
+        driver.succeed(item)
+        driver.read()
+    assert held_by(driver.core) < 150
 
 
 # --------------------------------------------------------------------------------------------------- whatever happens

@@ -308,6 +308,35 @@ def test_dataclasses_with_slots_protocols_and_abstract_classes_have_references()
         reference_of(Whole.get)
 
 
+def test_a_method_with_two_names_has_its_own() -> None:
+    class Alias:
+        @rpc
+        def get(self) -> int:
+            return 1
+
+        read = get
+
+    class Renamed:
+        fetch = rpc(name="get")(lambda self: 1)
+
+    assert Alias.read is Alias.get
+    assert reference_of(Alias.read).name.endswith("Alias.get")
+    assert reference_of(Renamed.fetch).name.endswith("Renamed.fetch")
+    assert set(exposed_methods(Alias())) == {"get"}
+
+
+def test_a_reference_outlives_its_class() -> None:
+    def make() -> Any:
+        class BriefLife(Counter):
+            pass
+
+        return BriefLife.add
+
+    method = make()
+    gc.collect()
+    assert reference_of(method).own_remote.service == "brief_life"
+
+
 def test_nothing_keeps_a_subclass_alive() -> None:
     def make() -> weakref.ref[type]:
         class Brief(Counter):

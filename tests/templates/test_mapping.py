@@ -22,6 +22,7 @@ from trionet import (
     MethodNotFound,
     Node,
     NodeAddress,
+    OrphanedCalls,
     Remote,
     RemoteError,
     ServiceNotFound,
@@ -506,6 +507,38 @@ async def test_a_deadline_around_it_ends_it_wherever_it_is(
                 await trio.sleep(0.4)
     assert scope.cancelled_caught
     await wait_until(lambda: all(len(worker.begun) == len(worker.ended) + len(worker.cancelled) for worker in workers))
+
+
+@pytest.mark.parametrize("by_deadline", [False, True])
+async def test_orphans_are_raised_at_the_end_of_the_block_on_request(
+    start_memory_node: StartNode, autojump_clock: MockClock, by_deadline: bool
+) -> None:
+    group, nodes, _ = await open_group(start_memory_node, 2)
+    begun = []
+
+    async def ignore(item: int) -> None:
+        begun.append(item)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(600)
+
+    for node in nodes:
+        await node.local.routes.put({"ignore": ignore}, "stubborn")
+    remote = Remote(service="stubborn", method="ignore")
+
+    async def leave_early() -> None:
+        with trio.move_on_after(1 if by_deadline else 100):
+            async with group.options(orphans="raise").map(remote, range(9), idempotent=True) as results:
+                with trio.move_on_after(2):
+                    await results.receive()
+
+    with pytest.raises(OrphanedCalls) as raised:
+        await leave_early()
+    assert set(raised.value.calls) == {str(node.address) for node in nodes}
+    assert begun == [0, 1]
+    with trio.move_on_after(100):  # else they are in the log alone
+        async with group.map(remote, range(9)):
+            await trio.sleep(1)
+    assert len(begun) == 4
 
 
 class CancelAfter(trio.abc.Instrument):

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.transports.endpoints import TRANSPORTS, Peer
-from tests.transports.keyed_nodes import open_keyed
+from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.transports.link.ends import connect
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CurrentCall, NodeConfig, Remote, current_call, open_node, rpc
@@ -18,6 +18,7 @@ from trionet.message import MAX_ID_CHARS, Call
 from trionet.nesting import DEEPEST, ROOT, holding
 from trionet.protocols.link.frames import CallFrame, OwnCallFrame, Reply
 from trionet.router import Router
+from trionet.security.token_scope import Scope
 
 if TYPE_CHECKING:
     from trionet import Node, NodeAddress
@@ -79,24 +80,53 @@ async def test_a_nested_call_names_the_call_in_whose_handler_it_was_made(transpo
     assert [third.caller, fourth.caller, second.caller] == [b.address, a.address, a.address]
 
 
-async def test_signed_requests_carry_both_too() -> None:
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The trace contexts of all calls of ``hops`` that nodes of this process receive."""
+    found: list[bytes] = []
+    prepare = Router.prepare
+
+    def noting(router: Router, call: Call, **more: Any) -> Any:
+        if call.service == "hops":
+            found.append(call.trace)
+        return prepare(router, call, **more)
+
+    monkeypatch.setattr(Router, "prepare", noting)
+    return found
+
+
+async def test_signed_requests_carry_both_too(traces: list[bytes]) -> None:
     config = NodeConfig(transport="http")
     async with open_keyed(config) as a, open_keyed(config) as b:
         at_b = await expose(b)
-        comm = a.local.comm
-        request = comm.prepare([[]], {}, Remote(node=b.address, service="hops", method="go"))
-        traces: list[bytes] = []
-        prepare = Router.prepare
-
-        def noting(router: Router, call: Call, **more: Any) -> Any:
-            traces.append(call.trace)
-            return prepare(router, call, **more)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Router, "prepare", noting)
-            await comm.call(b.address, msgspec.structs.replace(request, parent="parent-1", trace=STATE))
+        sent = a.local.comm.prepare([[]], {}, Remote(node=b.address, service="hops", method="go"))
+        await a.local.comm.call(b.address, msgspec.structs.replace(sent, parent="parent-1", trace=STATE))
     assert [call.parent for call in at_b.seen] == ["parent-1"]
     assert traces == [STATE]
+
+
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_without_a_tracer_the_trace_goes_on_to_nested_calls(
+    transport: Literal["link", "http"], traces: list[bytes]
+) -> None:
+    config = NodeConfig(transport=transport)
+    async with open_node(config) as a, open_node(config) as b:
+        for node in (a, b):
+            await expose(node)
+        path = [a.address, a.address, b.address]
+        sent = a.local.comm.prepare([path], {}, Remote(node=b.address, service="hops", method="go"))
+        await a.local.comm.call(b.address, msgspec.structs.replace(sent, trace=STATE))
+    assert traces == [STATE] * 4
+
+
+async def test_a_client_that_is_no_node_may_send_a_trace_and_no_parent(traces: list[bytes]) -> None:
+    headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Trionet-Parent": "mine"}
+    async with open_keyed() as node:
+        hops = await expose(node)
+        answer = await request(node, "/local/hops/go", "[[]]", bearer=token(Scope.CALL), **headers)
+        assert answer.status_code == 200
+    assert traces == [bytes.fromhex("0af7651916cd43dd8448eb211c80319cb7ad6b716920333101")]
+    assert [call.parent for call in hops.seen] == [""]
 
 
 async def test_calls_of_what_outlives_a_handler_have_no_parent() -> None:

@@ -44,6 +44,7 @@ __all__ = [
 
 FIRST_REST_S: Final = 0.05
 LONGEST_REST_S: Final = 1.0
+_MOST_STALE: Final = 64
 
 
 class Failure(enum.Enum):
@@ -323,6 +324,9 @@ class ItemMap:
         self._turns += 1
         member.turn = self._turns
         if self._is_free(member):
+            if len(self._free) > _MOST_STALE + 2 * len(self._members):  # stale ones below the top are not popped
+                self._free = [entry for entry in self._free if entry[1] == entry[3].turn]
+                heapq.heapify(self._free)
             heapq.heappush(self._free, (member.in_flight, member.turn, member.sid, member))
 
     def _freest(self) -> _Member | None:

@@ -88,7 +88,8 @@ def rpc(
         checked = check_name(own if name else own.removesuffix("_"), "method name")
         if thread:
             check_plain(function, getattr(function, "__qualname__", own))
-        left, bare = Mark(checked, thread, abandon_on_cancel, read, idempotent), function_of(function)
+        left = Mark(checked, thread, abandon_on_cancel, read, idempotent)
+        bare: Any = function_of(function)
         try:
             setattr(bare, MARK, left)
         except (AttributeError, TypeError) as exc:

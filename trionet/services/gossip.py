@@ -36,6 +36,7 @@ from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.security.code_stamps import SentCode
 from trionet.trace_headers import valid_trace
+from trionet.under_trio import check_under_trio
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -181,6 +182,7 @@ class Gossip:
             EncodeError: an argument can't travel.
             MessageTooLarge: they are over the limit.
         """
+        check_under_trio("gossip")
         core, driver = self._running()
         purpose = _purpose(remote)
         sent = [self._code.sent_by_rumor(arg, purpose) for arg in check_args(args)]

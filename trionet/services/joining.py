@@ -14,6 +14,7 @@ import trio
 from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, TemporarilyUnavailable, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
+from trionet.under_trio import check_under_trio
 
 __all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "Attempt", "resolved", "seed_addresses"]
 
@@ -92,6 +93,7 @@ async def resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
 
     A host name without an address now may have one later.
     """
+    check_under_trio("node.join")
     found: dict[str, None] = {}
     is_complete = True
     for address in addresses:

@@ -26,7 +26,7 @@ class MemberScopes:
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._has_ended = False
 
-    @async_block("async with node.local.membership.scope(sid) as scope:")
+    @async_block("async with node.member(sid) as scope:")
     async def scope(self, node: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block by `cancel` and `end`; at once if the member is not known."""
         sid, scope = sid_of(node), trio.CancelScope()

@@ -84,7 +84,11 @@ class ProtocolDriver:
         self.mux = mux
         self.now: Callable[[], float] = clock.now
         self.lost: int = 0
-        self.sent = self.received = self.sent_bytes = self.received_bytes = self.by_call = 0
+        self.sent: int = 0
+        self.received: int = 0
+        self.sent_bytes: int = 0
+        self.received_bytes: int = 0
+        self.by_call: int = 0
         self.lag: list[int] = new_histogram()
         self._comm = comm
         self._datagrams = datagrams

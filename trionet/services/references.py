@@ -68,8 +68,8 @@ class Reference:
     )
 
     def __init__(self, kind: type, attribute: str, function: types.FunctionType, mark: Mark) -> None:
-        self.function = function
-        self.mark = mark
+        self.function: types.FunctionType = function
+        self.mark: Mark = mark
         self.name: str = f"{kind.__qualname__}.{attribute}"
         self.remote: Remote | None = None
         self.is_stream: bool = False
@@ -163,7 +163,8 @@ class ExposedMethod:
         return types.FunctionType
 
     def __set_name__(self, kind: type, name: str) -> None:
-        self._attribute = name
+        if kind.__dict__.get(self._attribute) is not self:  # else `name` is a second one
+            self._attribute = name
 
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:
@@ -210,7 +211,8 @@ def function_of(member: T) -> T:
     As a decorator above ``rpc`` it makes a method that is exposed, and an attribute of its objects without a function
     call in between; it can't be called by its class.
     """
-    found: T = member.__wrapped__ if type(member) is ExposedMethod else member
+    anything: Any = member
+    found: T = anything.__wrapped__ if type(member) is ExposedMethod else member
     return found
 
 

@@ -71,6 +71,8 @@ class Routes:
             MalformedRequest: the name is malformed or a built-in's, or a mapping has none; `service` exposes nothing.
             CodeRefused: another node sends `service` as code, which this one does not read.
         """
+        if isinstance(service, str) and not isinstance(name, str | None):
+            raise MalformedRequest("the service comes first, and then its name: routes.put(Counter(), 'counter')")
         return self._table.add(self._code.received(service, PUT), name, Origin.PUT)
 
     @rpc

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, GroupNotFound
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.under_trio import check_under_trio
 
 from .calls import GroupCalls
 from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
@@ -125,7 +124,6 @@ class Template:
         members, request = self._prepared(args, remote, kwargs)
         enough = count_to_wait_for(wait, len(members))
         check_bool("partial", partial)
-        check_under_trio("a group-wide call")
         with comm.raising_orphans(orphans, request):
             return await self.call_members(members, request, enough=enough, partial=partial)
 

@@ -15,6 +15,7 @@ from trionet.errors import CallTimeout, MalformedRequest, TrionetError
 from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery, open_plain_nursery
 from trionet.replies import Replies
+from trionet.under_trio import check_under_trio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -82,6 +83,7 @@ async def collect(
             if len(values) == enough:
                 nursery.cancel_scope.cancel()
 
+    check_under_trio("a group-wide call")
     await trio.lowlevel.checkpoint_if_cancelled()
     try:
         async with open_plain_nursery() as nursery:

@@ -7,6 +7,7 @@ calls are in the name of those for whom that code runs, and under its deadline, 
 from __future__ import annotations
 
 import contextvars
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -129,7 +130,7 @@ class MapRun:
         self.failure: Exception | None = None
         self._group = group
         self._core = core
-        self._making = calling
+        self._how = calling
         self.orphans: dict[str, str] = {}
         self._nursery = nursery
         self._inherited = contextvars.copy_context()
@@ -140,6 +141,7 @@ class MapRun:
         self._feeding = trio.CancelScope()
         self._changed = trio.Event()
         self._is_wanted = False
+        self._is_pulling = False
         self._wanted = trio.lowlevel.ParkingLot()
         self._readers = trio.lowlevel.ParkingLot()
         self._is_closed = False
@@ -152,7 +154,10 @@ class MapRun:
             raise trio.ClosedResourceError("the results of a map are read within its block, before it is closed")
         if self._core.readable:
             done, effects = self._core.pop()
+            # The reader itself takes the item that it has made room for: that saves a turn of another task.
+            self._is_pulling = self._source is not None
             self._perform(effects)
+            self._is_pulling = False
             self._pull()
             return done
         if not self._core.is_finished:
@@ -302,16 +307,20 @@ class MapRun:
                 self._assign(effect)  # type: ignore[arg-type]  # it is one
             elif kind is Take:
                 self._is_wanted = True
-                self._wanted.unpark()
+                if not self._is_pulling:
+                    self._wanted.unpark()
             elif isinstance(effect, Abandon):
                 self._calling.pop(effect.attempt).scope.cancel()
             elif isinstance(effect, Rest):
                 self._start(self._rest, effect)
         if self._readers:
-            if self._core.is_finished:
-                self._readers.unpark_all()
-            elif readable := self._core.readable:
-                self._readers.unpark(count=readable)
+            self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        if self._core.is_finished:
+            self._readers.unpark_all()
+        elif readable := self._core.readable:
+            self._readers.unpark(count=readable)
 
     def _assign(self, assigned: Assign) -> None:
         """Have a task make a call: one that waits, or a new one."""
@@ -336,9 +345,10 @@ class MapRun:
         own = self._group.local.comm.own
         with caller.scope:
             while (assigned := caller.assigned) is not None:
-                failure, outcome = await self._making.outcome(assigned.item, caller.node)
-                if isinstance(outcome, OrphanedCalls) and failure is not None:
-                    self.orphans.update(outcome.calls)
+                failure, outcome = await self._how.outcome(assigned.item, caller.node)
+                if isinstance(outcome, OrphanedCalls) and trio.current_effective_deadline() == -math.inf:
+                    self.orphans.update(outcome.calls)  # raised in place of `Cancelled`
+                    return
                 if caller.scope.cancel_called:  # abandoned meanwhile
                     return
                 del self._calling[assigned.attempt]

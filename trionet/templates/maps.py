@@ -130,14 +130,13 @@ class GroupMaps:
         else:
             reference = reference_of(method)
             check_kind(reference, is_stream=False)
-            remote = reference.remote_at(service)
             convert = None if reference.method.answer is None else reference.answer
             idempotent = reference.mark.idempotent if idempotent is None else idempotent
 
             remote = None if service is None else reference.remote_at(service, LOCAL)
 
             def prepare(item: Any) -> Request:
-                return typed_request(comm, reference, (item,), given, remote)
+                return typed_request(comm, reference, (item,), given, service)
 
         options = MapOptions(per_member, retries, ordered, False if idempotent is None else idempotent, orphans)
         return open_map(group, items, options, prepare, convert)

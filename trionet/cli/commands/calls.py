@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -10,8 +12,6 @@ from trionet.call_tree import CallTree, cancelled_from_plain, tree_from_plain
 from trionet.cli.frame import Command
 
 if TYPE_CHECKING:
-    import argparse
-
     from trionet.cli.client import Client
     from trionet.cli.output import Output
 
@@ -21,11 +21,18 @@ _WITHIN_S: Final = 2.0
 _BRANCH: Final = "├"
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r:.80}")
+    return seconds
+
+
 def _add_within(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--within",
         metavar="S",
-        type=float,
+        type=_seconds,
         default=_WITHIN_S,
         help=f"how long to wait for the report of each member, in seconds (default: {_WITHIN_S:g})",
     )
@@ -63,17 +70,18 @@ async def _run_cancel(client: Client, options: argparse.Namespace) -> bool:
 COMMANDS: Final = {
     "calls": Command(
         name="calls",
-        description="Show the running calls of a node's cluster, as a tree.\n\nEach line is a call: its id, method and "
-        "node; since when it runs, and how much is left of whose deadline; for whom it runs, or where it came from; "
-        "and what it waits for. A call is below the call in whose handler it was made.",
+        description="Show the running calls of a node's cluster, as a tree.\n\n"
+        "Each line is a call: its id, method and node; since when it runs, and how much is left of whose\n"
+        "deadline; for whom it runs, or where it came from; and what it waits for. A call is below the\n"
+        "call in whose handler it was made.",
         examples=["127.0.0.1:8080", "127.0.0.1:8080 --json", "127.0.0.1:8080 --within 5"],
         run=_run_calls,
         add_arguments=_add_within,
     ),
     "cancel": Command(
         name="cancel",
-        description="Cancel a running call, with all that is below it, on whatever nodes it runs.\n\nIts caller gets "
-        "the error CallCancelled. With a token, it needs the scope admin.",
+        description="Cancel a running call, with all that is below it, on whatever nodes it runs.\n\n"
+        "Its caller gets the error CallCancelled. With a token, it needs the scope admin.",
         examples=["127.0.0.1:8080 6afdf814cb06a821-5"],
         run=_run_cancel,
         words="ID",

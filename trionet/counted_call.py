@@ -8,7 +8,7 @@ import trio
 
 from .call_counts import outcome_of
 from .current_call import AnsweredCall
-from .histograms import SUM, UNIT_NS
+from .histograms import AT, count_timed, count_untimed
 
 if TYPE_CHECKING:
     from .arguments import Method
@@ -35,13 +35,14 @@ class CountedCall(AnsweredCall):
 
     def note_success(self) -> None:
         """Count it as one that returned a value."""
-        counts = self._counts
-        spent_ns, self._begun_ns = counts.now_ns() - self._begun_ns, -1
+        begun_ns, self._begun_ns = self._begun_ns, -1
         ok = self.method.ok
         if ok is None:
-            ok = self.method.ok = counts.of(self.call.service, self.call.method).ok
-        ok[(spent_ns // UNIT_NS).bit_length()] += 1
-        ok[SUM] += spent_ns
+            ok = self.method.ok = self._counts.of(self.call.service, self.call.method).ok
+        if begun_ns:
+            count_timed(ok, begun_ns, self._counts.now_ns())
+        else:
+            count_untimed(ok)
 
     def note_failure(self, exc: BaseException) -> None:
         """Count it as one whose handler ended with `exc`, which is in its own words unless it was cancelled."""
@@ -53,4 +54,4 @@ class CountedCall(AnsweredCall):
         if begun_ns >= 0:
             counts = self._counts
             found = counts.of(self.call.service, self.call.method)
-            counts.failed(found, outcome, counts.now_ns() - begun_ns)
+            counts.failed(found, outcome, counts.now_ns() - (begun_ns or found.ok[AT]))

@@ -17,6 +17,7 @@ from .blocking import handles_calls
 from .counted_call import CountedCall
 from .current_call import CurrentCall, Ending, Endings
 from .errors import CallCancelled, CallTimeout
+from .histograms import SKIP
 from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
@@ -75,7 +76,12 @@ class PreparedCall(CountedCall):
         self.method: Method = method
         self.call: Call = call
         self._counts = counts = router.counts
-        self._begun_ns = counts.now_ns()
+        ok = method.ok
+        if ok is None or not ok[SKIP]:
+            self._begun_ns = counts.now_ns()
+        else:  # it is not timed
+            ok[SKIP] -= 1
+            self._begun_ns = 0
         self.started_at: float
         self._router = router
         self._args = args

@@ -13,7 +13,7 @@ from trionet.current_call import answered_call
 from trionet.error_wire import error_from_wire
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
-from trionet.histograms import SUM, UNIT_NS
+from trionet.histograms import AT, SKIP, count_timed, count_untimed
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
@@ -115,18 +115,22 @@ class Comm:
         spans = self.spans
         if spans is not None and spans.provider() is not None:
             return await self.call(node, request)
-        ok, now_ns = self._ok, self._now_ns
-        begun_ns = now_ns()
+        ok, begun_ns = self._ok, 0
+        if ok is None or not ok[SKIP]:
+            begun_ns = self._now_ns()
+        else:  # it is not timed
+            ok[SKIP] -= 1
         try:  # the same as `call`, without its coroutine: most calls come here
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except BaseException as exc:
-            self._note_failure(node, request, exc, begun_ns)
+            self._note_failure(node, request, exc, begun_ns or (ok or self._histogram_of(remote))[AT])
             raise
         if ok is None:
             ok = self._histogram_of(remote)
-        spent_ns = now_ns() - begun_ns
-        ok[(spent_ns // UNIT_NS).bit_length()] += 1
-        ok[SUM] += spent_ns
+        if begun_ns:
+            count_timed(ok, begun_ns, self._now_ns())
+        else:
+            count_untimed(ok)
         return value
 
     def _histogram_of(self, remote: Remote) -> list[int]:

@@ -69,8 +69,8 @@ class MethodCounts:
     __slots__ = ("by_outcome", "method", "ok", "service")
 
     def __init__(self, service: str, method: str) -> None:
-        self.service = service
-        self.method = method
+        self.service: str = service
+        self.method: str = method
         self.ok: list[int] = new_histogram()
         self.by_outcome: dict[str, list[int]] = {"ok": self.ok}
 

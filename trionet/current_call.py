@@ -78,7 +78,7 @@ class Ending:
     __slots__ = ("ended", "reason")
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
+        self.reason: str = reason
         self.ended: trio.Event = trio.Event()
 
 

@@ -132,10 +132,9 @@ class GroupMaps:
             check_kind(reference, is_stream=False)
             convert = None if reference.method.answer is None else reference.answer
             idempotent = reference.mark.idempotent if idempotent is None else idempotent
-            remote = reference.remote_at(service)
 
             def prepare(item: Any) -> Request:
-                return typed_request(comm, reference, (item,), given, remote)
+                return typed_request(comm, reference, (item,), given, service)
 
         options = MapOptions(per_member, retries, ordered, False if idempotent is None else idempotent, orphans)
         return open_map(group, items, options, prepare, convert)

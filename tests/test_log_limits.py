@@ -254,11 +254,7 @@ UNLIMITED = {
     "log_limits.py",
     "nurseries.py",
     "reloading.py",
-<<<<<<< HEAD
     "services/log_ring.py",
-=======
-    "services/log_ring.py",  # it keeps the lines of others
->>>>>>> 15ba5e2 (Lists of tests: loggers, methods of a sample)
 }
 
 OF_NOBODY = {

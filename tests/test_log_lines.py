@@ -95,6 +95,24 @@ async def test_the_normal_life_of_a_node_in_a_cluster_of_five_is_ten_lines_at_mo
             assert sum(bool(re.search(text, each)) for each in texts) >= 1, (text, texts)
 
 
+@pytest.mark.slow
+def test_all_nodes_of_a_command_log_json_without_a_prefix() -> None:
+    options = ["--log-format", "json", "--log-level", "info", "--launcher", "subprocess", "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "trionet", "up", "2", *options],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        nodes = json.loads(process.stdout.readline())["nodes"]
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=DEADLINE_S)
+    lines = [json.loads(line) for line in error.splitlines()]
+    assert {node["sid"] for node in nodes} <= {line["sid"] for line in lines if "is ready on" in line["message"]}
+
+
 async def test_members_that_come_and_go_are_told_in_bulk(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

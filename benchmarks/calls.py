@@ -54,6 +54,12 @@ PEERS: Final[Mapping[str, Peer]] = {
         serve={"transport": "link"},
         call={"transport": "link", "method": "task"},
     ),
+    "link-typed": Peer(
+        "trionet, link, call by method",
+        "link",
+        serve={"transport": "link"},
+        call={"transport": "link", "method": "typed"},
+    ),
     "http": Peer("trionet, HTTP", "link", serve={"transport": "http"}, call={"transport": "http", "method": "plain"}),
     _BARE: Peer("bare Trio socket, same frames", "bare"),
     "asyncio": Peer("asyncio streams", "streams"),
@@ -175,3 +181,8 @@ def _summarize(names: list[str], result: Result) -> None:
         rates = result.samples.get(f"{_MEASURES[0]}, {in_flight} in flight", {})
         measured = ratio(rates["link"], rates[other]) if {"link", other} <= rates.keys() else None
         result.goals.append(Goal(what, limit, at_least=True, measured=measured))
+    for in_flight in _IN_FLIGHT:
+        rates = result.samples.get(f"{_MEASURES[0]}, {in_flight} in flight", {})
+        measured = ratio(rates["link-typed"], rates["link"]) if {"link", "link-typed"} <= rates.keys() else None
+        what = f"{in_flight} in flight, by method, against comm.send"
+        result.goals.append(Goal(what, 0.95, at_least=True, measured=measured))

@@ -27,9 +27,6 @@ class Counter:
         return self.total
 
 
-ADD = trionet.Remote(service="counter", method="add")
-
-
 async def main(node: trionet.Node) -> None:
     """Start three nodes, have each offer a counter, and count."""
     await node.local.groups.put("shops", [])
@@ -37,17 +34,16 @@ async def main(node: trionet.Node) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(shops.status.spawn, trionet.NodeConfig())
-    placed = await shops.routes.put("counter_service:Counter", "counter")
+    placed = await shops.routes.put("counter_service:Counter")
     print(f"{len(placed.values)} members hold a counter")
 
-    replies = await shops.comm.send([5], ADD)
+    replies = await shops.call(Counter.add, 5)
     print(f"all count 5: {list(replies.values.values())}")
 
     first = next(iter(shops.members().values()))
-    add_there = trionet.Remote(node=first, service="counter", method="add")
-    print(f"one counts 2 more: {await node.local.comm.send([2], add_there)}")
+    print(f"one counts 2 more: {await node.call(first, Counter.add, 2)}")
 
-    replies = await shops.comm.send([0], ADD)
+    replies = await shops.call(Counter.add, amount=0)
     print(f"together they are at {sum(replies.values.values())}")
 
 

@@ -29,10 +29,12 @@ from trionet import (
     Replies,
     ServiceNotFound,
     TrionetError,
+    UnexpectedAnswer,
     errors,
 )
 from trionet.codec import JSON, MESSAGEPACK, Codec
-from trionet.errors import error_from_wire, error_to_wire
+from trionet.error_wire import error_from_wire
+from trionet.errors import error_to_wire
 from trionet.user_errors import as_answer
 
 ALL = [getattr(errors, name) for name in errors.__all__ if inspect.isclass(getattr(errors, name))]
@@ -69,6 +71,7 @@ NUMBERS = {
     "ConnectionLost": 1100,
     "OrphanedCalls": 1101,
     "CallCancelled": 1102,
+    "UnexpectedAnswer": 1103,
 }
 
 MAELSTROM = {
@@ -101,6 +104,7 @@ def test_an_error_that_may_have_happened_is_a_timeout_something_lost_or_the_hand
         ConnectionLost,
         OrphanedCalls,
         RemoteError,
+        UnexpectedAnswer,
     }
 
 

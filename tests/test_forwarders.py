@@ -12,9 +12,21 @@ import trio
 
 from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import wait_until
-from trionet import MalformedRequest, Node, NodeConfig, Principal, Remote, Template, current_call, open_node, rpc
+from trionet import (
+    MalformedRequest,
+    Node,
+    NodeCalls,
+    NodeConfig,
+    Principal,
+    Remote,
+    Template,
+    current_call,
+    open_node,
+    rpc,
+)
 from trionet.group import built_in_methods
 from trionet.security.token_scope import Scope
+from trionet.templates.gossip import GroupGossip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -55,6 +67,26 @@ class Probe:
 
 class Everywhere(Template):
     """A user's group-wide service."""
+
+    @rpc
+    async def change_by_method(self) -> Any:
+        return await self.context.call(Probe.change)
+
+    @rpc
+    async def stream_by_method(self) -> list[Any]:
+        async with self.context.stream(Probe.items) as items:
+            return [str(item) async for _, item in items]
+
+    @rpc
+    async def change_one_by_method(self) -> None:
+        calls = NodeCalls()
+        calls.local = self.context.local
+        for node in self.context.members().values():
+            await calls.call(node, Probe.change)
+
+    @rpc
+    async def tell_by_method(self) -> Any:
+        return await GroupGossip(self.context).call(Probe.change)
 
     @rpc(read=True)
     async def look(self) -> Any:
@@ -167,6 +199,18 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     ),
     "group of a user's template in a task": ("all/everywhere/change_in_a_task", lambda _: [], "local/probe/change"),
     "group of a user's template that streams": ("all/everywhere/stream", lambda _: [], "local/probe/items"),
+    "group of a user's template by method": ("all/everywhere/change_by_method", lambda _: [], "local/probe/change"),
+    "group of a user's template that streams by method": (
+        "all/everywhere/stream_by_method",
+        lambda _: [],
+        "local/probe/items",
+    ),
+    "node called by a user's template by method": (
+        "all/everywhere/change_one_by_method",
+        lambda _: [],
+        "local/probe/change",
+    ),
+    "rumor of a user's template by method": ("all/everywhere/tell_by_method", lambda _: [], "local/probe/change"),
 }
 
 NOT_FORWARDING = {

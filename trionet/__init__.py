@@ -8,6 +8,7 @@ from .call_tree import CallTree, CancelledCalls, RunningCall, WaitsFor
 from .codec import register_type
 from .config import NodeConfig
 from .current_call import CurrentCall, current_call
+from .declared_errors import error
 from .errors import (
     Abort,
     AddressInUse,
@@ -40,6 +41,7 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
     TxnConflict,
+    UnexpectedAnswer,
     UnknownKey,
 )
 from .events import (
@@ -81,9 +83,12 @@ from .services.groups import GroupDescription
 from .services.key_status import KeyInfo, KeysStatus, MemberKeys
 from .services.keys import Keys
 from .services.member import Member
+from .services.names import service
+from .services.node_calls import NodeCalls
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
+from .templates.calls import GroupCalls, GroupItems
 from .version import __version__ as __version__
 
 __all__ = [
@@ -111,9 +116,11 @@ __all__ = [
     "Event",
     "Events",
     "Group",
+    "GroupCalls",
     "GroupContext",
     "GroupDescription",
     "GroupFailed",
+    "GroupItems",
     "GroupNotFound",
     "IndefiniteError",
     "JSONLogFormatter",
@@ -139,6 +146,7 @@ __all__ = [
     "MethodNotFound",
     "Node",
     "NodeAddress",
+    "NodeCalls",
     "NodeConfig",
     "NodeStatistics",
     "NodeUnreachable",
@@ -171,12 +179,15 @@ __all__ = [
     "TemporarilyUnavailable",
     "TrionetError",
     "TxnConflict",
+    "UnexpectedAnswer",
     "UnknownKey",
     "WaitsFor",
     "current_call",
+    "error",
     "open_node",
     "register_type",
     "rpc",
     "run",
     "serve_node",
+    "service",
 ]

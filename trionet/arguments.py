@@ -6,11 +6,12 @@ of its parameter's type is passed on as the same object.
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import inspect
 import types
 import typing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .conversion import Converter, Misfit, converter_for
 from .errors import MalformedRequest
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Method"]
 
 _MOST_WRAPPERS = 100
+_ABCS: Final = {name: getattr(collections.abc, name) for name in collections.abc.__all__}
+_NOWHERE: Final = (-1, False)
+_AWAITED: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
+_STREAMED: Final = (
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
 
 
 class Method:
@@ -37,9 +46,21 @@ class Method:
         in_thread: whether it is a plain function that runs in a worker thread, and so needs a task.
         abandon_on_cancel: whether the thread is left behind when the call is cancelled.
         is_read: whether it is marked as one that only reads.
+        answer: the converter to its annotated return type, or to that of its items; None if any value fits.
+        lower: returns an answer in a form that travels; None if its type travels by itself.
     """
 
-    __slots__ = ("_plan", "abandon_on_cancel", "call", "in_thread", "is_read", "is_stream", "is_sync")
+    __slots__ = (
+        "_plan",
+        "abandon_on_cancel",
+        "answer",
+        "call",
+        "in_thread",
+        "is_read",
+        "is_stream",
+        "is_sync",
+        "lower",
+    )
 
     def __init__(
         self,
@@ -65,6 +86,8 @@ class Method:
         self.abandon_on_cancel: bool = abandon_on_cancel
         self.is_read: bool = is_read
         self.is_sync: bool = self._plan.is_sync and not in_thread
+        self.answer: Converter | None = self._plan.answer
+        self.lower: Callable[[Any], Any] | None = self._plan.lower
 
     @property
     def signature(self) -> str:
@@ -86,11 +109,40 @@ class Method:
         """
         return self._plan.bind(args, kwargs, is_json)
 
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Check that a node with the same code accepts these arguments; return whether any of their types fit as well.
+
+        Containers are not searched: their items are checked where they arrive.
+
+        Raises:
+            MalformedRequest: they don't fit the signature.
+        """
+        return self._plan.check(args, kwargs)
+
+    def lowered(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments in the form that travels, and that `bind` converts back, where they are annotated."""
+        return self._plan.lowered(args, kwargs)
+
 
 class _Plan:
     """The parameters of a function; made once for each function, for all objects that have it."""
 
-    __slots__ = ("_bound", "_converters", "_most", "_name", "_needed", "_places", "_signature", "is_stream", "is_sync")
+    __slots__ = (
+        "_bound",
+        "_by_name",
+        "_converters",
+        "_most",
+        "_most_positional",
+        "_name",
+        "_needed",
+        "_needed_positional",
+        "_places",
+        "_signature",
+        "answer",
+        "is_stream",
+        "is_sync",
+        "lower",
+    )
 
     def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
         innermost = _innermost(function)
@@ -114,6 +166,50 @@ class _Plan:
             for index, p in enumerate(parameters)
             if p.name in self._converters
         ]
+        self._most_positional, self._needed_positional, self._by_name = _counted(parameters)
+        self.answer = converter_for(_answered(annotations.get("return", Any), is_stream=self.is_stream))
+        self.lower = self.answer.lower if self.answer is not None and self.answer.lowers else None
+
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Check the arguments; see `Method.check`."""
+        given = len(args)
+        most = self._most_positional
+        fits = given <= most and (self._are_named(given, kwargs) if kwargs else self._needed <= given)
+        if not fits:
+            self.bind(args, kwargs, is_json=False)  # which says why, or knows better
+            return False
+        is_by_type = True
+        for index, name, exact, converter in self._places:
+            if index < given:
+                value = args[index]
+            elif name in kwargs:
+                value = kwargs[name]
+            else:
+                continue
+            if type(value) is not exact and not converter.is_natural(value):
+                self._convert(name, converter, value, is_json=False)
+                is_by_type = False
+        return is_by_type
+
+    def _are_named(self, given: int, kwargs: Mapping[str, Any]) -> bool:
+        """Whether `kwargs` are the parameters after the first `given`, as far as these need a value."""
+        needed = self._needed - min(given, self._needed_positional)
+        for name in kwargs:
+            place, is_needed = self._by_name.get(name, _NOWHERE)
+            if place < given:
+                return False
+            needed -= is_needed
+        return needed <= 0
+
+    def lowered(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments in the form that travels; see `Method.lowered`."""
+        if self._signature is None:
+            return list(args), dict(kwargs)
+        bound = self._signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if (converter := self._converters.get(name)) is not None:
+                bound.arguments[name] = _each(converter.lower, value, self._signature.parameters[name].kind)
+        return list(bound.args), bound.kwargs
 
     def bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], is_json: bool
@@ -148,11 +244,7 @@ class _Plan:
     def _convert_named(self, name: str, value: Any, is_json: bool) -> Any:
         assert self._signature is not None
         converter, kind = self._converters[name], self._signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            return tuple(self._convert(name, converter, item, is_json) for item in value)
-        if kind is inspect.Parameter.VAR_KEYWORD:
-            return {key: self._convert(name, converter, item, is_json) for key, item in value.items()}
-        return self._convert(name, converter, value, is_json)
+        return _each(lambda item: self._convert(name, converter, item, is_json), value, kind)
 
     def _convert(self, name: str, converter: Converter, value: Any, is_json: bool) -> Any:
         try:
@@ -174,6 +266,39 @@ class _Plan:
         returned = _Bare(returned) if isinstance(returned, str) else returned
         signature = inspect.Signature(shown, return_annotation=returned)
         return self._name + attempt(str, signature, default="")  # the repr of a default value may fail
+
+
+def _counted(parameters: list[inspect.Parameter]) -> tuple[int, int, dict[str, tuple[int, bool]]]:
+    """Count the positional parameters; return the place of each that can be given by name, and whether it is needed.
+
+    Returns:
+        How many can be given by position, how many of these must be, and the places; -1, 0 and none for a function that
+        takes any number of arguments.
+    """
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        return -1, 0, {}
+    positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    by_name = {
+        p.name: (place, p.default is p.empty) for place, p in enumerate(parameters) if p.kind is not p.POSITIONAL_ONLY
+    }
+    return len(positional), sum(p.default is p.empty for p in positional), by_name
+
+
+def _each(convert: Callable[[Any], Any], value: Any, kind: inspect._ParameterKind) -> Any:
+    """Return the value of a parameter of this kind, converted."""
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return tuple(map(convert, value))
+    if kind is inspect.Parameter.VAR_KEYWORD:
+        return {key: convert(item) for key, item in value.items()}
+    return convert(value)
+
+
+def _answered(annotation: Any, *, is_stream: bool) -> Any:
+    """Return the type of a method's answer, or of its items, by the annotation of what it returns."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if is_stream:
+        return args[0] if origin in _STREAMED and args else Any
+    return args[-1] if origin in _AWAITED and args else annotation
 
 
 class _Bare(str):
@@ -236,8 +361,8 @@ def _annotations(function: Any) -> dict[str, Any]:
     found: dict[str, Any] | None = attempt(typing.get_type_hints, function, namespace, default=None)
     if found is not None:
         return found
-    # One by one: some can't be evaluated, for example names for type checkers only.
-    found = {}
+    # One by one: some can't be evaluated, for example names for type checkers only. Those of the ABCs are known.
+    found, namespace = {}, _ABCS | namespace
     annotations = attribute(function, "__annotations__")
     for name, annotation in annotations.items() if isinstance(annotations, dict) else ():
         single = types.SimpleNamespace(__annotations__={name: annotation})

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from .errors import DecodeError, MalformedRequest, TrionetError, error_from_wire, error_to_wire
+from .error_wire import error_from_wire
+from .errors import DecodeError, MalformedRequest, TrionetError, error_to_wire
 from .identity import SID, NodeAddress
 
 if TYPE_CHECKING:

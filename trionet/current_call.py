@@ -6,7 +6,7 @@ Invariant: the tasks and the threads that a handler has started answer its call,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 
@@ -19,10 +19,24 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .message import Call
 
-__all__ = ["AnsweredCall", "CurrentCall", "Ending", "Endings", "Tracing", "answered_call", "current_call"]
+__all__ = [
+    "AnsweredCall",
+    "CurrentCall",
+    "Ending",
+    "Endings",
+    "HandlerCancelled",
+    "Tracing",
+    "answered_call",
+    "current_call",
+    "is_awaitable",
+]
 
 
 T_co = TypeVar("T_co", covariant=True)
+
+
+class HandlerCancelled(Exception):
+    """The scope of a handler was cancelled, by its caller or by the end of the node."""
 
 
 class CurrentCall:
@@ -155,3 +169,8 @@ def current_call() -> CurrentCall:
     if found is None:
         raise RuntimeError("no call is being answered here")
     return found.current()
+
+
+def is_awaitable(value: Any) -> bool:
+    """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
+    return hasattr(type(value), "__await__")

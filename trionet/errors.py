@@ -33,7 +33,8 @@
         ├── RemoteError                13   the handler's own exception
         ├── ConnectionLost           1100   lost after sending
         ├── OrphanedCalls            1101   cancelled, without a confirmed end
-        └── CallCancelled            1102   cancelled at its node, by another than its caller
+        ├── CallCancelled            1102   cancelled at its node, by another than its caller
+        └── UnexpectedAnswer         1103   not of the annotated type
 
 The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours: Maelstrom leaves those
 from 1000 up to programs. Callers must distinguish the two families: after a `DefiniteError` a retry is safe, after an
@@ -43,13 +44,11 @@ from 1000 up to programs. Callers must distinguish the two families: after a `De
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from .declared_kinds import declared_kind
 from .plain_data import INT_MAX, INT_MIN, PlainData, as_text, printable
 from .user_code import attempt, attribute, described
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "Abort",
@@ -83,14 +82,13 @@ __all__ = [
     "TemporarilyUnavailable",
     "TrionetError",
     "TxnConflict",
+    "UnexpectedAnswer",
     "UnknownKey",
     "error_fields",
-    "error_from_wire",
     "error_to_wire",
     "known_kind",
+    "known_kinds",
 ]
-
-_FIRST_CUSTOM_CODE = 1000
 
 
 class TrionetError(Exception):
@@ -294,24 +292,29 @@ class RemoteError(IndefiniteError):
         type_name: the qualified name of the remote exception's type, such as ``"ValueError"`` or ``"shop.OutOfStock"``.
         message: ``str()`` of the remote exception.
         traceback: the formatted remote traceback; of a long one, the innermost 16 Ki characters.
+        arguments: those of the constructor, as JSON, of a class that is marked with ``trionet.error``; else None.
     """
 
     code = 13
-    fields: ClassVar[tuple[str, ...]] = ("type_name", "message", "traceback")
+    fields: ClassVar[tuple[str, ...]] = ("type_name", "message", "traceback", "arguments")
     type_name: str
     message: str
     traceback: str
+    arguments: str | None
 
     @classmethod
     def from_exception(cls, exc: BaseException) -> RemoteError:
         """Describe `exc` for another node."""
         kind = type(exc)
+        declared = declared_kind(kind)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        name = printable(name)
+        name = printable(name if declared is None else declared.name)
         message = printable(described(exc))
         # The description of its cause or notes may be the user's, and fail.
         trace = attempt(lambda: printable("".join(traceback.format_exception(exc))), default="")
-        return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
+        given = None if declared is None else declared.arguments_of(exc)
+        text = f"{name}: {message}" if message else name
+        return cls(text, type_name=name, message=message, traceback=trace, arguments=given)
 
 
 class ConnectionLost(IndefiniteError):
@@ -338,13 +341,22 @@ class CallCancelled(IndefiniteError):
     code = 1102
 
 
+class UnexpectedAnswer(IndefiniteError):
+    """The method has run, and its answer is not of the type that its annotation names."""
+
+    code = 1103
+
+
 def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:
     return [cls, *(leaf for sub in cls.__subclasses__() for leaf in _subclasses(sub))]
 
 
 _BY_NAME = {cls.__name__: cls for cls in _subclasses(TrionetError)}
-_BY_CODE = {cls.code: cls for cls in _BY_NAME.values() if "code" in vars(cls) and cls.code < _FIRST_CUSTOM_CODE}
-"""Maelstrom's codes; of several types with one code, the most specific."""
+
+
+def known_kinds() -> dict[str, type[TrionetError]]:
+    """Return the types that are part of trionet, by name."""
+    return _BY_NAME
 
 
 def error_to_wire(error: TrionetError) -> dict[str, Any]:
@@ -359,6 +371,9 @@ def error_to_wire(error: TrionetError) -> dict[str, Any]:
 
 def error_fields(error: TrionetError) -> dict[str, Any]:
     """Return the same as `error_to_wire`, with unchanged values of further fields."""
+    if declared_kind(type(error)) is not None:
+        node, error = attribute(error, "node"), RemoteError.from_exception(error)
+        error.node = node
     kind = known_kind(type(error))
     code = attribute(error, "code")
     wire: dict[str, Any] = {
@@ -378,22 +393,3 @@ def error_fields(error: TrionetError) -> dict[str, Any]:
 def known_kind(kind: type[TrionetError]) -> type[TrionetError]:
     """Return the nearest base of `kind`, or itself, that is part of trionet."""
     return next(base for base in kind.__mro__ if _BY_NAME.get(base.__name__) is base)
-
-
-def error_from_wire(wire: Mapping[str, Any]) -> TrionetError:
-    """Return the error that `wire` describes.
-
-    The type is that of ``name``; else that of ``code``, as for errors of Maelstrom nodes in other languages. Unknown
-    codes from 1000 up are indefinite (Maelstrom's rule).
-
-    Raises:
-        DecodeError: `wire` does not describe an error.
-    """
-    code, name, text, node = wire.get("code"), wire.get("name"), wire.get("text", ""), wire.get("node")
-    if not isinstance(code, int) or not isinstance(text, str) or not isinstance(node, str | None):
-        raise DecodeError("an error needs a numeric 'code' and a 'text'")
-    named: type[TrionetError] | None = _BY_NAME.get(name) if isinstance(name, str) else None
-    kind = named if named is not None else _BY_CODE.get(code, IndefiniteError)
-    error = kind(text, **{field: wire.get(field) for field in kind.fields})
-    error.node = node
-    return error

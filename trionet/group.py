@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import ServiceNotFound
+from .errors import MalformedRequest, ServiceNotFound
 from .identity import sid_of
 from .message import LOCAL
 from .services.base import exposed_methods, warm_up_methods
 from .templates.base import GroupContext
+from .templates.calls import CalledGroup, GroupCalls
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
 from .templates.routes import GroupRoutes
 from .templates.settings import GroupSettings
 from .templates.status import GroupStatus
+from .user_code import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["Group", "built_in_methods", "warm_up"]
 
 
+T = TypeVar("T")
+
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "settings", "status")
 
 
-class Group:
+class Group(GroupCalls):
     """A group as one node sees it; returned by ``node.group(gid)``.
 
     Each call uses the members of that moment. The node need not be one of them. After the group's deletion on this
@@ -66,6 +70,10 @@ class Group:
 
     def __repr__(self) -> str:
         return f"<Group {self.gid!r}>"
+
+    @property
+    def _called(self) -> CalledGroup:
+        return self._context
 
     @property
     def gid(self) -> str:
@@ -108,6 +116,36 @@ class Group:
         if not isinstance(name, str) or name not in self._users:
             raise ServiceNotFound(f"no template is registered as {name!r:.130} on this node")
         return self._users[name]
+
+    def __getitem__(self, template: type[T]) -> T:
+        """Return this group's instance of a template, typed: ``await group[MyTemplate].method()``.
+
+        Args:
+            template: the class, under whichever name it is registered.
+
+        Raises:
+            MalformedRequest: it is no class, or registered under several names.
+            ServiceNotFound: it is not registered.
+            GroupNotFound: the group has been deleted.
+        """
+        self.members()
+        if not isinstance(template, type):
+            raise MalformedRequest(f"a group's service is found by its template's class, not by {shown(template, 80)}")
+        found = {name: each for name, each in self._users.items() if type(each) is template} or {
+            name: each for name, each in self._users.items() if isinstance(each, template)
+        }
+        if not found:
+            raise ServiceNotFound(
+                f"the template {template.__qualname__} is not registered on this node: "
+                f'node.register_template("name", {template.__qualname__})'
+            )
+        if len(found) > 1:
+            raise MalformedRequest(
+                f"the template {template.__qualname__} is registered as {' and '.join(map(repr, found))}: "
+                f"group.service(name) takes one of these"
+            )
+        (instance,) = found.values()
+        return instance
 
     def add_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
         """Instantiate `template` for this group, as its service `name`."""

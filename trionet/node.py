@@ -21,7 +21,7 @@ from .on_start import run_on_start
 from .reloading import Reloading
 from .running_calls import RunningCalls
 from .services import LocalServices, cluster_agent
-from .services.base import check_service_name, exposed_methods
+from .services.base import exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
 from .services.comm import Comm
@@ -33,6 +33,8 @@ from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
 from .services.keys import Keys
 from .services.membership import Membership
+from .services.names import check_service_name
+from .services.node_calls import NodeCalls
 from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
 from .services.routes import Routes
@@ -64,7 +66,7 @@ __all__ = ["Node"]
 _LEAVE_S: Final = 1.0
 
 
-class Node:
+class Node(NodeCalls):
     """One node; made by `open_node`.
 
     Attributes:
@@ -365,8 +367,7 @@ class Node:
             nursery.start_soon(self._cancel_when_stopped, background.cancel_scope)
             try:
                 if self.config.join is not None:
-                    membership, within_s = self.local.membership, self.config.connect_timeout_s
-                    await membership.join_at_start(self.config.join, within_s, nursery)
+                    await self.local.membership.join_at_start(self.config.join, self.config.connect_timeout_s, nursery)
                 await run_on_start(self.config.on_start, self)
                 self._log.began(self.address)
                 yield
@@ -375,9 +376,8 @@ class Node:
                 with suppress(trio.Cancelled):  # the block's exception goes on, a cancellation included
                     await self._has_drained.wait()
         finally:
-            self._tasks.close()
-            self._agent.close()
-            self.local.keys.close()
+            for part in (self._tasks, self._agent, self.local.keys):
+                part.close()
             self.local.membership.farewell()
             self.local.settings.wake_all()
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from .declared_kinds import declared_kind
 from .errors import CodeRefused
 from .registered import name_of_type, register_type
 from .user_code import attempt, described, pass_endings, shown
@@ -67,10 +69,12 @@ def _pickler() -> Any:
 
     class Pickler(_cloudpickle().Pickler):  # type: ignore[misc, unused-ignore]  # known where it is needed only
         def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, FunctionType) and type(obj) is not FunctionType:
+                return NotImplemented  # it only acts as a function, and knows how it is pickled
             if not issubclass(type(obj), type):
                 return super().reducer_override(obj)
             name = attempt(name_of_type, obj, default=None)
-            if name is not None and _CACHE in obj.__dict__:
+            if _CACHE in obj.__dict__:
                 delattr(obj, _CACHE)  # msgspec makes it anew; it can't be pickled
             reduced = super().reducer_override(obj)
             if not isinstance(reduced, tuple) or len(reduced) != _WITH_SETTER:
@@ -80,6 +84,8 @@ def _pickler() -> Any:
                     f"the msgspec.Struct {obj.__qualname__} would lose its fields: make it a dataclass, or give it an "
                     f"import path, in a module of its own"
                 )
+            if (declared := declared_kind(obj)) is not None:
+                return (*reduced[:-1], declared.arriving(reduced[-1]))
             if name is None:
                 return reduced
             return (*reduced[:-1], functools.partial(_set_registered, name, reduced[-1]))

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .bounds import MAX_DEPTH
-from .errors import DecodeError, error_from_wire
+from .error_wire import error_from_wire
+from .errors import DecodeError
 from .hashing import dict_of, frozenset_of, set_of
 from .identity import NodeAddress
 from .registered import type_named

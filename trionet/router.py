@@ -16,7 +16,7 @@ import trio
 
 from .arguments import Method
 from .blocking import handles_calls
-from .current_call import AnsweredCall, CurrentCall, Ending, Endings, Tracing
+from .current_call import AnsweredCall, CurrentCall, Ending, Endings, HandlerCancelled, Tracing, is_awaitable
 from .errors import (
     CallCancelled,
     CallTimeout,
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
     from .message import Call
 
 __all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
-
-
-class HandlerCancelled(Exception):
-    """The scope of a handler was cancelled, by its caller or by the end of the node."""
 
 
 class PreparedCall(AnsweredCall):
@@ -126,8 +122,10 @@ class PreparedCall(AnsweredCall):
     @handles_calls
     def _begin(self) -> Any:
         position.set(self)
+        method = self.method
         try:
-            return self.method.call(*self._args, **self._kwargs)
+            value = method.call(*self._args, **self._kwargs)
+            return value if method.lower is None or is_awaitable(value) else method.lower(value)
         except BaseException as exc:
             _reraise(exc)
 
@@ -157,12 +155,11 @@ class PreparedCall(AnsweredCall):
         token = position.set(self)
         try:
             with scope:
+                method = self.method
                 if awaitable is None:
-                    method = self.method
                     awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                if is_awaitable(awaitable):
-                    return await awaitable
-                return awaitable
+                value: Any = await awaitable if is_awaitable(awaitable) else awaitable
+                return value if method.lower is None else method.lower(value)
         except BaseException as exc:
             _reraise(exc)
         finally:
@@ -200,9 +197,11 @@ class PreparedCall(AnsweredCall):
     @handles_calls
     async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
+        lower = self.method.lower
         while True:
             try:
                 item = await anext(items)
+                item = item if lower is None else lower(item)
             except StopAsyncIteration:
                 return
             except BaseException as exc:
@@ -380,11 +379,6 @@ class Router:
         self._services.clear()
         for scope in self._own_scopes:
             scope.cancel()
-
-
-def is_awaitable(value: Any) -> bool:
-    """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
-    return hasattr(type(value), "__await__")
 
 
 def _reraise(exc: BaseException) -> NoReturn:

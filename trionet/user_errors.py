@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .errors import RemoteError, TrionetError, error_fields, error_from_wire, known_kind
+from .declared_kinds import declared_kind
+from .error_wire import error_from_wire
+from .errors import RemoteError, TrionetError, error_fields, known_kind
 from .plain_data import PlainData
+from .user_code import attribute
 
 __all__ = ["as_answer", "as_error"]
 
@@ -21,12 +24,15 @@ def as_error(exc: BaseException) -> TrionetError:
     """Return the error to send to other nodes for an exception of the user's code.
 
     One of trionet's own errors is sent as it is. An error of a user's subclass becomes one of the nearest class that
-    every node has. All others, and errors whose further fields are not plain data, become a `RemoteError`.
+    every node has; if that is a `RemoteError`, it has the name of the class, and the arguments if that is marked with
+    ``trionet.error``. All others, and errors whose further fields are not plain data, become a `RemoteError`.
     """
     kind = type(exc)  # isinstance would use __class__, which may be the user's code, too
     if not issubclass(kind, TrionetError):
         return RemoteError.from_exception(exc)
     error: TrionetError = exc  # type: ignore[assignment]
+    if declared_kind(kind) is not None or (known_kind(kind) is RemoteError and attribute(error, "type_name") is None):
+        return RemoteError.from_exception(error)
     wire, plain = error_fields(error), PlainData()
     for value in wire.values():
         plain.of(value)

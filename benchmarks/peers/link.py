@@ -34,8 +34,9 @@ async def serve(transport: Any) -> None:
 
 
 async def call(transport: Any, method: str, ip: str, port: int) -> None:
-    """Be the client."""
-    remote = trionet.Remote(node=trionet.NodeAddress(ip, port), service="echo", method=method)
+    """Be the client; with the method ``typed``, that of calls by method."""
+    server = trionet.NodeAddress(ip, port)
+    remote = trionet.Remote(node=server, service="echo", method=method)
     async with trionet.open_node(trionet.NodeConfig(transport=transport)) as node:
         send = node.local.comm.send
 
@@ -43,7 +44,11 @@ async def call(transport: Any, method: str, ip: str, port: int) -> None:
             answer: str = await send([value], remote)
             return answer
 
-        await answer_in_trio(lambda command: load_in_trio(echo, command))
+        async def echo_by_method(value: str) -> str:
+            return await node.call(server, Echo.plain, value)
+
+        chosen = echo_by_method if method == "typed" else echo
+        await answer_in_trio(lambda command: load_in_trio(chosen, command))
 
 
 if __name__ == "__main__":

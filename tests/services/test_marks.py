@@ -10,6 +10,7 @@ import pytest
 
 from trionet import MalformedRequest, rpc
 from trionet.services.base import exposed_methods
+from trionet.services.marks import mark_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -79,6 +80,8 @@ def test_a_flag_is_true_or_false(value: Any) -> None:
         rpc(thread=True, abandon_on_cancel=value)
     with pytest.raises(MalformedRequest, match=r"read of @trionet\.rpc is True or False"):
         rpc(read=value)
+    with pytest.raises(MalformedRequest, match=r"idempotent of @trionet\.rpc is True or False"):
+        rpc(idempotent=value)
 
 
 def test_a_lambda_needs_a_name() -> None:
@@ -164,6 +167,18 @@ def test_a_method_only_reads_if_its_mark_says_so() -> None:
         "plain": False,
         "marked": True,
     }
+
+
+def test_a_method_is_idempotent_if_its_mark_says_so() -> None:
+    def replace(key: str, value: str) -> None: ...
+
+    for mark, is_idempotent in ((rpc, False), (rpc(read=True), False), (rpc(idempotent=True), True)):
+        found = mark_of(mark(replace))
+        assert found is not None
+        assert found.idempotent is is_idempotent
+    deep = mark_of(traced(rpc(idempotent=True, thread=True)(plain)))
+    assert deep is not None
+    assert (deep.idempotent, deep.thread, deep.read) == (True, True, False)
 
 
 def test_a_mark_reaches_the_method_under_all_decorators() -> None:

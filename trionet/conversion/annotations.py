@@ -121,6 +121,7 @@ class UnionConverter(Converter):
 
     def __init__(self, options: tuple[Converter, ...]) -> None:
         super().__init__(" | ".join(option.expected for option in options))
+        self.lowers: bool = any(option.lowers for option in options)
         self._options = options
 
     def is_natural(self, value: Any) -> bool:
@@ -138,6 +139,15 @@ class UnionConverter(Converter):
                 if natural or not isinstance(misfit, WrongType) or any(misfit.steps):
                     failure = misfit  # it is more specific
         raise failure
+
+    def lower(self, value: Any) -> Any:
+        """See `Converter.lower`: only where it comes back as a value of the same type."""
+        for option in self._options:
+            lowered = option.lower(value) if option.lowers else value
+            if lowered is not value:
+                back = attempt(self.fit, lowered, False, default=None)
+                return lowered if type(back) is type(value) else value
+        return value
 
     def _made_of(self, value: Any) -> Sequence[Converter]:
         """Return the types to which `value` may be converted; of several records, the tag of a dict selects one."""

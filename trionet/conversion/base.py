@@ -35,9 +35,11 @@ class Converter:
         expected: the name of the type, for errors.
         kinds: the classes of its values.
         exact: the class whose instances, except for subclasses, need no conversion; or None.
+        lowers: whether some values of the type don't travel, and `lower` returns their substitutes.
     """
 
     exact: type | None = None
+    lowers: bool = False
 
     def __init__(self, expected: str, *kinds: type) -> None:
         self.expected: str = expected
@@ -58,6 +60,10 @@ class Converter:
             Misfit: it can't be converted.
         """
         raise NotImplementedError
+
+    def lower(self, value: Any) -> Any:
+        """Return the substitute of `value` that travels, and that `fit` converts back; else `value` itself."""
+        return value
 
 
 def each(items: Any, converter: Converter, is_json: bool, place: str | None = None) -> Any:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trionet.identity import NodeAddress
+from trionet.registered import name_of_type
 from trionet.user_code import attempt
 
 from .base import Converter, Misfit, at, made, mismatch
@@ -26,6 +28,8 @@ Resolve = Callable[[Any], Converter | None]
 
 class _FieldsConverter(Converter):
     """A type with named fields; the base of those below."""
+
+    lowers: bool = True
 
     def __init__(self, annotation: Any, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
@@ -59,6 +63,14 @@ class RecordConverter(_FieldsConverter):
         elif type(value) is not dict:
             raise mismatch(self.expected, value)
         return made(self._kind, **self._fields_of(value, is_json))
+
+    def lower(self, value: Any) -> Any:
+        """See `Converter.lower`: the fields, unless the type travels; a subclass would lose its own."""
+        kind = self._kind
+        if type(value) is not kind or kind is NodeAddress or name_of_type(kind) is not None:
+            return value
+        lowered = {field.key: field.lowered(getattr(value, field.name)) for field in self._fields}
+        return {self._tag_field: self._tag, **lowered} if self.is_tagged else lowered
 
     @property
     def is_tagged(self) -> bool:
@@ -120,6 +132,10 @@ class _Field(msgspec.Struct, frozen=True):
     converter: Any
     is_required: bool
 
+    def lowered(self, value: Any) -> Any:
+        """Return the value of the field in the form that travels."""
+        return value if self.converter is None else self.converter.lower(value)
+
 
 def _fitted(fields: Iterable[_Field], value: Mapping[Any, Any], is_json: bool) -> dict[str, Any]:
     """Return the fields that `value` has, by name."""
@@ -147,6 +163,13 @@ class TypedDictConverter(_FieldsConverter):
         found = _fitted(self._fields, value, is_json)
         return value if all(value[name] is item for name, item in found.items()) else value | found
 
+    def lower(self, value: Any) -> Any:
+        """See `Converter.lower`."""
+        if type(value) is not dict:
+            return value
+        lowered = {one.key: one.lowered(value[one.key]) for one in self._fields if one.key in value}
+        return value if all(value[key] is item for key, item in lowered.items()) else value | lowered
+
     @functools.cached_property
     def _fields(self) -> tuple[_Field, ...]:
         required = self._kind.__required_keys__
@@ -169,6 +192,12 @@ class NamedTupleConverter(_FieldsConverter):
             raise Misfit(f"Expected a `{self.expected}` of length {len(self._fields)}, got {len(value)}")
         given = {field.key: item for field, item in zip(self._fields, value, strict=False)}
         return made(self._kind, **_fitted(self._fields, given, is_json))
+
+    def lower(self, value: Any) -> Any:
+        """See `Converter.lower`."""
+        if type(value) is not self._kind:
+            return value
+        return [field.lowered(item) for field, item in zip(self._fields, value, strict=True)]
 
     @functools.cached_property
     def _fields(self) -> tuple[_Field, ...]:

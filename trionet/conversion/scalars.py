@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+import enum
 import typing
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from trionet.user_code import described, pass_endings
 
 from .base import Converter, Misfit, made, mismatch
-
-if TYPE_CHECKING:
-    import enum
 
 __all__ = [
     "PLAIN",
@@ -29,6 +28,7 @@ __all__ = [
 PLAIN: Final = frozenset({type(None), bool, int, str, bytes, datetime.datetime, uuid.UUID})
 _FROM_TEXT: Final = frozenset({bytes, datetime.datetime, uuid.UUID})
 _BINARY: Final = frozenset({bytearray, memoryview})
+_WITH_A_TEXT: Final = frozenset({datetime.date, datetime.time, datetime.timedelta, decimal.Decimal})
 _TRAVELLING: Final = (bytes, bytearray, datetime.datetime, uuid.UUID)
 
 
@@ -75,6 +75,9 @@ class LeafConverter(Converter):
         self._annotation = annotation
         self._kind = typing.get_origin(annotation) or annotation
         super().__init__(getattr(self._kind, "__name__", str(annotation)))
+        self.lowers: bool = isinstance(self._kind, type) and (
+            self._kind in _WITH_A_TEXT or issubclass(self._kind, enum.Enum)
+        )
 
     def is_natural(self, value: Any) -> bool:
         """See `Converter.is_natural`."""
@@ -88,9 +91,17 @@ class LeafConverter(Converter):
             return made(datetime.timedelta, seconds=value)
         return by_msgspec(value, self._annotation, is_json=is_json)
 
+    def lower(self, value: Any) -> Any:
+        """See `Converter.lower`."""
+        if type(value) is not self._kind or not self.lowers:
+            return value
+        return value.value if isinstance(value, enum.Enum) else msgspec.to_builtins(value, builtin_types=_TRAVELLING)
+
 
 class EnumConverter(Converter):
     """An enum whose values are neither all texts nor all integers: msgspec does not support it."""
+
+    lowers: bool = True
 
     def __init__(self, kind: type[enum.Enum]) -> None:
         super().__init__(kind.__name__)
@@ -107,12 +118,17 @@ class EnumConverter(Converter):
             raise mismatch(self.expected, value)
         return member
 
+    def lower(self, value: Any) -> Any:
+        """See `Converter.lower`."""
+        return value.value if type(value) is self._kind else value
+
 
 class ConstrainedConverter(Converter):
     """A type with constraints, ``Annotated[int, msgspec.Meta(ge=0)]``."""
 
     def __init__(self, inner: Converter, annotation: Any) -> None:
         super().__init__(inner.expected)
+        self.lowers: bool = inner.lowers
         self._inner = inner
         self._annotation = annotation
 
@@ -125,6 +141,10 @@ class ConstrainedConverter(Converter):
         fitting = self._inner.fit(value, is_json)
         by_msgspec(fitting, self._annotation, is_json=is_json)
         return fitting
+
+    def lower(self, value: Any) -> Any:
+        """See `Converter.lower`."""
+        return self._inner.lower(value)
 
 
 def by_msgspec(value: Any, annotation: Any, *, is_json: bool) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
+from trionet.error_wire import error_from_wire
 from trionet.errors import (
     CallTimeout,
     DecodeError,
@@ -19,7 +20,6 @@ from trionet.errors import (
     IndefiniteError,
     RemoteError,
     TrionetError,
-    error_from_wire,
     error_to_wire,
 )
 from trionet.user_code import is_a

@@ -11,16 +11,15 @@ from typing import Any, Protocol, TypeVar, overload
 
 from trionet.errors import MalformedRequest
 from trionet.identity import check_name
-from trionet.message import BUILT_IN
 from trionet.router import Method
 from trionet.user_code import shown
 
 from .marks import MARK, MOST_WRAPPERS, Mark, check_flags, check_plain, is_method, mark_of
+from .references import ExposedMethod, function_of
 
 __all__ = [
     "Service",
     "check_exposed",
-    "check_service_name",
     "exposed_methods",
     "rpc",
     "service_from",
@@ -41,7 +40,12 @@ class Service(Protocol):
 def rpc(function: F, /) -> F: ...
 @overload
 def rpc(
-    *, name: str | None = None, thread: bool = False, abandon_on_cancel: bool = False, read: bool = False
+    *,
+    name: str | None = None,
+    thread: bool = False,
+    abandon_on_cancel: bool = False,
+    read: bool = False,
+    idempotent: bool = False,
 ) -> Callable[[F], F]: ...
 def rpc(
     function: F | None = None,
@@ -51,8 +55,11 @@ def rpc(
     thread: bool = False,
     abandon_on_cancel: bool = False,
     read: bool = False,
+    idempotent: bool = False,
 ) -> F | Callable[[F], F]:
     """Expose a method to other nodes.
+
+    ``Counter.add`` then names the method for `Node.call` and `Group.call`. For all else it is the method as it was.
 
     Args:
         function: the method, sync or async.
@@ -63,11 +70,14 @@ def rpc(
             among the `max_threads` until it ends. By default the call ends with its thread.
         read: whether the method only reads, so that a bearer token with the scope ``read`` may call it over HTTP. It
             holds for overrides in subclasses, too.
+        idempotent: whether running it twice has the effect of running it once, so that a caller may repeat a call that
+            may have happened, after an `IndefiniteError`: `Group.map` does. It changes nothing else, and holds for
+            overrides in subclasses, too.
 
     Raises:
         MalformedRequest: it can't be called or marked, or has no name; or a thread can't run it.
     """
-    check_flags(thread, abandon_on_cancel, read)
+    check_flags(thread, abandon_on_cancel, read, idempotent)
 
     def mark(function: F) -> F:
         if isinstance(function, property | functools.cached_property) or not is_method(function):
@@ -78,21 +88,16 @@ def rpc(
         checked = check_name(own if name else own.removesuffix("_"), "method name")
         if thread:
             check_plain(function, getattr(function, "__qualname__", own))
+        left, bare = Mark(checked, thread, abandon_on_cancel, read, idempotent), function_of(function)
         try:
-            setattr(function, MARK, Mark(checked, thread, abandon_on_cancel, read))
+            setattr(bare, MARK, left)
         except (AttributeError, TypeError) as exc:
             raise MalformedRequest(
                 f"a {type(function).__name__} can't be marked with @trionet.rpc: wrap it in a function"
             ) from exc
-        return function
+        return ExposedMethod(bare, left) if type(bare) is types.FunctionType else function  # type: ignore[return-value]
 
     return mark if function is None else mark(function)
-
-
-def check_service_name(name: str) -> None:
-    """Raise `MalformedRequest` unless a user's service can have this name."""
-    if check_name(name, "service name") in BUILT_IN:
-        raise MalformedRequest(f"{name!r} is a built-in service")
 
 
 def warm_up_methods(*kinds: type) -> None:
@@ -100,7 +105,7 @@ def warm_up_methods(*kinds: type) -> None:
     for kind in kinds:
         for function in vars(kind).values():
             if isinstance(function, types.FunctionType) and mark_of(function) is not None:
-                Method(types.MethodType(function, kind))
+                Method(types.MethodType(function_of(function), kind))
 
 
 def exposed_methods(service: object) -> dict[str, Method]:
@@ -111,7 +116,7 @@ def exposed_methods(service: object) -> dict[str, Method]:
             hidden by a decorator, has the same name on the wire as another one, or has to run in a thread and can't.
     """
     if isinstance(service, Mapping):
-        functions = {check_name(name, "method name"): function for name, function in service.items()}
+        functions = {check_name(name, "method name"): function_of(function) for name, function in service.items()}
         for name, function in functions.items():
             if not callable(function):
                 raise MalformedRequest(f"method {name!r} is not callable")
@@ -164,7 +169,7 @@ def _marked(service: object) -> dict[str, Method]:
     for attribute, function in _attributes_of(service).items():
         # Methods of other objects are not exposed.
         if isinstance(function, types.FunctionType | functools.partial) and (mark := mark_of(function)) is not None:
-            _expose(marked, kind, mark, attribute, function)
+            _expose(marked, kind, mark, attribute, function_of(function))
     return {
         name: _method(function, mark, f"{kind.__qualname__}.{attribute}")
         for name, (attribute, function, mark) in marked.items()

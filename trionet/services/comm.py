@@ -8,17 +8,20 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trionet.current_call import answered_call
-from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
+from trionet.error_wire import error_from_wire
+from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
+from trionet.user_code import shown
 
 from .base import rpc
+from .references import function_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from random import Random
 
     from trionet.codec import Codec
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm", "Orphans"]
+__all__ = ["Comm", "Orphans", "check_orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -45,6 +48,7 @@ class Comm:
         own: the node's own address.
         codec: the wire format of its calls.
         spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
+        transport: carries its calls to other nodes.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
@@ -53,7 +57,7 @@ class Comm:
         self.spans: Spans | None = Spans.of(own)
         if self.spans is not None:
             self.spans.serve(router)
-        self._transport = transport
+        self.transport: Transport = transport
         self._router = router
         self._access = router.access
         self._own_principal = None if router.access is None else router.access.own
@@ -62,6 +66,7 @@ class Comm:
         self._checked: object = object()  # no remote is this one
         self._orphans: dict[str, dict[str, str]] = {}  # by the ids of calls with orphans="raise"
 
+    @function_of  # most calls of a program come here
     @rpc
     async def send(
         self,
@@ -105,7 +110,7 @@ class Comm:
         if spans is not None and spans.provider() is not None:
             return await self.call(node, request)
         try:  # the same as `call`, without its coroutine: most calls come here
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+            return await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
@@ -206,7 +211,7 @@ class Comm:
     async def call_unrecorded(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call, without a span: one of the protocols, or one whose span is open."""
         try:
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+            return await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
@@ -219,11 +224,9 @@ class Comm:
             OrphanedCalls: there are some.
             MalformedRequest: `orphans` is neither ``"report"`` nor ``"raise"``.
         """
-        if orphans == "report":
+        if check_orphans(orphans) == "report":
             yield
             return
-        if orphans != "raise":
-            raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
         found = self._orphans[request.id] = {}
         try:
             yield
@@ -238,23 +241,27 @@ class Comm:
             self._orphans[event.id][str(event.node)] = event.id
 
     @asynccontextmanager
-    async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a prepared stream at `node`; yield an async iterator over its items."""
+    async def open_items(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream at `node`; yield an async iterator over its items, converted by `convert`."""
         spans = self.active_spans
         with nullcontext(request) if spans is None else spans.stream(node, request) as traced:
-            async with self.open_items_unrecorded(node, traced) as items:
+            async with self.open_items_unrecorded(node, traced, convert) as items:
                 yield items
 
     @asynccontextmanager
-    async def open_items_unrecorded(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+    async def open_items_unrecorded(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a prepared stream without a span of its own; see `open_items`."""
-        stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
+        stream = self._stream_self(request) if node == self.own else self.transport.stream(node, request)
         async with AsyncExitStack() as stack:
             with _naming(node):
                 items = await stack.enter_async_context(stream)
             if node != self.own:
                 stack.enter_context(holding(request.depth))
-            yield await stack.enter_async_context(aclosing(_named(items, node)))
+            yield await stack.enter_async_context(aclosing(_named(items, node, convert)))
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -262,17 +269,26 @@ class Comm:
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
-            async with prepared.stream(scope) as items, aclosing(self._recoded(item) async for item in items) as copies:
+            async with prepared.stream(scope) as items, aclosing(self._recoded_items(items)) as copies:
                 yield copies
 
-    async def _call_self(self, request: Request) -> Any:
-        """Pass a call to the router, encoded and decoded as on the wire."""
-        codec = self.codec
+    async def _recoded_items(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         try:
-            value = await self._router.call(request.received(codec, None, self._own_principal))
+            async for item in items:
+                yield self._recoded(item)
         except TrionetError as exc:
-            raise error_from_wire(codec.decode(codec.encode(error_to_wire(exc)))) from exc
+            raise self._recoded_error(exc) from exc
+
+    async def call_self(self, request: Request) -> Any:
+        """Pass a prepared call to this node's own router, encoded and decoded as on the wire."""
+        try:
+            value = await self._router.call(request.received(self.codec, None, self._own_principal))
+        except TrionetError as exc:
+            raise self._recoded_error(exc) from exc
         return self._recoded(value)
+
+    def _recoded_error(self, exc: TrionetError) -> TrionetError:
+        return error_from_wire(self.codec.decode(self.codec.encode(error_to_wire(exc))))
 
     def _recoded(self, value: Any) -> Any:
         """Return a value of a handler, encoded and decoded as on the wire."""
@@ -280,6 +296,14 @@ class Comm:
             return self.codec.decode(self.codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
+
+
+def check_orphans(orphans: Any) -> Orphans:
+    """Return `orphans`; raise `MalformedRequest` unless it is ``"report"`` or ``"raise"``."""
+    if orphans not in ("report", "raise"):
+        raise MalformedRequest(f"orphans is 'report' or 'raise', not {shown(orphans)}")
+    checked: Orphans = orphans
+    return checked
 
 
 @contextmanager
@@ -292,7 +316,9 @@ def _naming(node: NodeAddress) -> Generator[None]:
         raise
 
 
-async def _named(items: AsyncGenerator[Any], node: NodeAddress) -> AsyncGenerator[Any]:
+async def _named(
+    items: AsyncGenerator[Any], node: NodeAddress, convert: Callable[[Any], Any] | None
+) -> AsyncGenerator[Any]:
     with _naming(node):
         async for item in items:
-            yield item
+            yield item if convert is None else convert(item)

@@ -14,7 +14,7 @@ from trionet.events import Event, ServiceFailed
 from trionet.identity import check_name
 from trionet.import_paths import is_reference
 
-from .base import check_service_name
+from .names import check_service_name
 from .service_table import Origin
 
 if TYPE_CHECKING:

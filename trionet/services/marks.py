@@ -39,12 +39,14 @@ class Mark(msgspec.Struct, frozen=True):
         thread: whether it runs in a worker thread.
         abandon_on_cancel: whether a cancelled call leaves the thread behind.
         read: whether it only reads.
+        idempotent: whether running it twice has the effect of running it once.
     """
 
     name: str
     thread: bool = False
     abandon_on_cancel: bool = False
     read: bool = False
+    idempotent: bool = False
 
 
 def mark_of(member: Any) -> Mark | None:
@@ -65,9 +67,10 @@ def is_method(thing: Any) -> bool:
     return callable(thing) or isinstance(thing, _DESCRIPTORS)
 
 
-def check_flags(thread: object, abandon_on_cancel: object, read: object) -> None:
+def check_flags(thread: object, abandon_on_cancel: object, read: object, idempotent: object) -> None:
     """Raise `MalformedRequest` unless `rpc` can have these arguments."""
-    for name, value in (("thread", thread), ("abandon_on_cancel", abandon_on_cancel), ("read", read)):
+    flags = {"thread": thread, "abandon_on_cancel": abandon_on_cancel, "read": read, "idempotent": idempotent}
+    for name, value in flags.items():
         if not isinstance(value, bool):
             raise MalformedRequest(f"{name} of @trionet.rpc is True or False, not {value!r:.80}")
     if abandon_on_cancel and not thread:

@@ -55,23 +55,23 @@ class Routes:
         self._templates = templates
 
     @rpc
-    async def put(self, service: Any, name: str) -> str:
-        """Register `service` as `name`, in place of any other.
+    async def put(self, service: Any, name: str | None = None) -> str:
+        """Register `service` as `name`, in place of any other of that name.
 
         Args:
             service: an object with `rpc` methods, a mapping of name to callable, a class, or the import path of one
                 of these, ``"package.module:Class"``. A class is instantiated without arguments.
-            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
+            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name. Default: that of the
+                class, in lower_snake, or as ``trionet.service`` says.
 
         Returns:
             The name.
 
         Raises:
-            MalformedRequest: the name is malformed or a built-in's, or `service` exposes nothing.
+            MalformedRequest: the name is malformed or a built-in's, or a mapping has none; `service` exposes nothing.
             CodeRefused: another node sends `service` as code, which this one does not read.
         """
-        self._table.add(self._code.received(service, PUT), name, Origin.PUT)
-        return name
+        return self._table.add(self._code.received(service, PUT), name, Origin.PUT)
 
     @rpc
     async def put_template(self, template: Any, name: str) -> str:

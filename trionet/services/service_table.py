@@ -15,7 +15,8 @@ from trionet.errors import ConfigError, MalformedRequest, TemporarilyUnavailable
 from trionet.import_paths import import_reference
 from trionet.message import LOCAL
 
-from .base import check_exposed, check_service_name, service_from
+from .base import check_exposed, service_from
+from .names import check_service_name, default_name
 
 if TYPE_CHECKING:
     from trionet.router import Router
@@ -45,13 +46,14 @@ class ServiceTable:
         """Register a built-in service."""
         self._register(service, name, Origin.BUILT_IN)
 
-    def add(self, service: Any, name: str, origin: Origin) -> None:
-        """Register a service, in place of any other of this name; see `Routes.put`.
+    def add(self, service: Any, name: str | None, origin: Origin) -> str:
+        """Register a service, in place of any other of this name, and return that; see `Routes.put`.
 
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `service` exposes nothing.
         """
-        check_service_name(name)
+        if name is not None:
+            check_service_name(name)
         if isinstance(service, str):
             try:
                 service = service_from(service, import_reference(service))
@@ -59,7 +61,11 @@ class ServiceTable:
                 raise MalformedRequest(exc.text) from exc
         elif inspect.isclass(service):
             service = service_from(service.__qualname__, service)
+        if name is None:
+            check_exposed(service)
+            name = default_name(service)
         self._register(service, name, origin)
+        return name
 
     def _register(self, service: object, name: str, origin: Origin) -> None:
         methods = check_exposed(service)

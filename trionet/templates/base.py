@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import trio
-
-from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
+from trionet.errors import EmptyGroup, GroupNotFound
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import holding
-from trionet.nurseries import open_background_nursery
 
-from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
+from .calls import GroupCalls
+from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-    from contextlib import AbstractContextManager
+
+    import trio
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
     from trionet.services import LocalServices
     from trionet.services.comm import Orphans
-    from trionet.tracing.spans import FanOutSpan
     from trionet.transports.base import Request
 
 __all__ = ["GroupContext", "Template"]
 
 
-class GroupContext:
-    """The group of a template's instance.
+class GroupContext(GroupCalls):
+    """The group of a template's instance; `call` and `stream` are those of `Group`.
 
     Attributes:
         gid: the group's name.
@@ -37,9 +34,13 @@ class GroupContext:
     """
 
     def __init__(self, gid: str, local: LocalServices) -> None:
-        self.gid = gid
-        self.local = local
+        self.gid: str = gid
+        self.local: LocalServices = local
         self._deleted = False
+
+    @property
+    def _called(self) -> GroupContext:
+        return self
 
     @property
     def own(self) -> NodeAddress:
@@ -117,20 +118,9 @@ class Template:
         enough: int | None = None,
         partial: bool = False,
     ) -> Replies[Any]:
-        """Send a prepared call to some members at once; see `collect`."""
+        """Send a prepared call to some members at once; see `call_all`."""
         comm = self.context.local.comm
-        with self._span(request, len(members)) as span:
-            if span is None:
-                return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
-
-            async def call(node: NodeAddress) -> Any:
-                with span.member(node, request) as traced:
-                    return await comm.call_unrecorded(node, traced)
-
-            with span.current():
-                replies = await collect(members, call, enough=enough, partial=partial)
-            span.describe(len(replies.values), len(replies.errors))
-            return replies
+        return await call_all(comm, self.context.gid, members, request, enough=enough, partial=partial)
 
     @asynccontextmanager
     async def open_stream(
@@ -155,38 +145,11 @@ class Template:
             orphans: as for `fan_out`; raised when the block ends.
         """
         comm = self.context.local.comm
-        send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
-
-        async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
-            with channel:
-                try:
-                    with nullcontext(request) if span is None else span.member(node, request) as traced:
-                        if items:
-                            async with comm.open_items_unrecorded(node, traced) as stream:
-                                async for item in stream:
-                                    await channel.send((sid, item))
-                        else:
-                            value = await comm.call_unrecorded(node, traced)
-                    if not items:
-                        await channel.send((sid, value))
-                except TrionetError as exc:
-                    await channel.send((sid, exc))
-
         members, request = self._prepared(args, remote, kwargs)
         check_bool("items", items)
-        with comm.raising_orphans(orphans, request), self._span(request, len(members)) as span:
-            async with open_background_nursery() as nursery:
-                with send, nullcontext() if span is None else span.current():
-                    for sid, node in members.items():
-                        nursery.start_soon(ask_one, sid, node, send.clone())
-                # The streams may wait for the calls of the block.
-                with holding(request.depth) if items else nullcontext():
-                    yield receive
-
-    def _span(self, request: Request, members: int) -> AbstractContextManager[FanOutSpan | None]:
-        """Return the span of a fan-out; None without a tracer provider."""
-        spans = self.context.local.comm.active_spans
-        return nullcontext() if spans is None else spans.fan_out(self.context.gid, request, members)
+        with comm.raising_orphans(orphans, request):
+            async with stream_all(comm, self.context.gid, members, request, items=items) as received:
+                yield received
 
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None

@@ -6,20 +6,26 @@ passes, except that of its deadline for a partial result.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
 
 from trionet.errors import CallTimeout, MalformedRequest, TrionetError
-from trionet.nurseries import open_plain_nursery
+from trionet.nesting import holding
+from trionet.nurseries import open_background_nursery, open_plain_nursery
 from trionet.replies import Replies
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from trionet.identity import SID, NodeAddress
+    from trionet.services.comm import Comm
+    from trionet.tracing.spans import FanOutSpan
+    from trionet.transports.base import Request
 
-__all__ = ["ALL_MEMBERS", "Wait", "check_bool", "collect", "count_to_wait_for"]
+__all__ = ["ALL_MEMBERS", "Wait", "call_all", "check_bool", "collect", "count_to_wait_for", "stream_all"]
 
 Wait = Literal["all", "first"] | int
 """The values that a fan-out waits for."""
@@ -53,6 +59,7 @@ async def collect(
     *,
     enough: int | None = None,
     partial: bool = False,
+    convert: Callable[[Any], Any] | None = None,
 ) -> Replies[Any]:
     """Await ``call(node)`` for all `members` at once.
 
@@ -61,12 +68,13 @@ async def collect(
         call: calls one of them.
         enough: return after this number of values, and cancel the other calls; their nodes are in neither map.
         partial: at the caller's deadline, return the results so far, with `CallTimeout` for the other members.
+        convert: applied to each value; a `TrionetError` that it raises is the member's.
     """
     values: dict[SID, Any] = {}
     errors: dict[SID, TrionetError] = {}
 
     async def call_one(sid: SID, node: NodeAddress, nursery: trio.Nursery) -> None:
-        value, error = await _outcome(call, node)
+        value, error = await _outcome(call, node, convert)
         if error is not None:
             errors[sid] = error
         elif len(values) != enough:
@@ -90,14 +98,98 @@ async def collect(
     return Replies(values, errors)
 
 
+async def call_all(
+    comm: Comm,
+    gid: str,
+    members: Mapping[SID, NodeAddress],
+    request: Request,
+    *,
+    enough: int | None = None,
+    partial: bool = False,
+    convert: Callable[[Any], Any] | None = None,
+) -> Replies[Any]:
+    """Send a prepared call to all `members` of the group `gid` at once, in a span of its own; see `collect`."""
+    with _span(comm, gid, request, len(members)) as span:
+        if span is None:
+            return await collect(
+                members, lambda node: comm.call(node, request), enough=enough, partial=partial, convert=convert
+            )
+
+        async def call(node: NodeAddress) -> Any:
+            with span.member(node, request) as traced:
+                return await comm.call_unrecorded(node, traced)
+
+        with span.current():
+            replies = await collect(members, call, enough=enough, partial=partial, convert=convert)
+        span.describe(len(replies.values), len(replies.errors))
+        return replies
+
+
+def _span(comm: Comm, gid: str, request: Request, members: int) -> AbstractContextManager[FanOutSpan | None]:
+    """Return the span of a fan-out; None without a tracer provider."""
+    spans = comm.active_spans
+    return nullcontext() if spans is None else spans.fan_out(gid, request, members)
+
+
 async def _outcome(
-    call: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress
+    call: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress, convert: Callable[[Any], Any] | None
 ) -> tuple[Any, None] | tuple[None, TrionetError]:
     """Return a member's value or error.
 
     The traceback of the error ends here: a frame with all errors in it would make a reference cycle.
     """
     try:
-        return await call(node), None
+        value = await call(node)
+        return (value if convert is None else convert(value)), None
     except TrionetError as exc:
+        exc.node = exc.node or str(node)
         return None, exc
+
+
+@asynccontextmanager
+async def stream_all(
+    comm: Comm,
+    gid: str,
+    members: Mapping[SID, NodeAddress],
+    request: Request,
+    *,
+    items: bool,
+    convert: Callable[[Any], Any] | None = None,
+) -> AsyncGenerator[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
+    """Send a prepared call to all `members` at once; yield a channel of ``(sid, value or TrionetError)``.
+
+    Leaving the block cancels the running calls.
+
+    Args:
+        comm: sends the calls.
+        gid: the group.
+        members: the nodes to call.
+        request: the call.
+        items: whether the method is an async generator; then each item arrives as ``(sid, item)``.
+        convert: applied to each item; a `TrionetError` that it raises ends the member's items.
+    """
+    send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
+
+    async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
+        with channel:
+            try:
+                with nullcontext(request) if span is None else span.member(node, request) as traced:
+                    if items:
+                        async with comm.open_items_unrecorded(node, traced, convert) as stream:
+                            async for item in stream:
+                                await channel.send((sid, item))
+                    else:
+                        value = await comm.call_unrecorded(node, traced)
+                if not items:
+                    await channel.send((sid, value))
+            except TrionetError as exc:
+                await channel.send((sid, exc))
+
+    with _span(comm, gid, request, len(members)) as span:
+        async with open_background_nursery() as nursery:
+            with send, nullcontext() if span is None else span.current():
+                for sid, node in members.items():
+                    nursery.start_soon(ask_one, sid, node, send.clone())
+            # The streams may wait for the calls of the block.
+            with holding(request.depth) if items else nullcontext():
+                yield receive

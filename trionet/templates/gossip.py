@@ -6,9 +6,10 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec
 
 from trionet.errors import EmptyGroup, MalformedRequest
+from trionet.identity import check_name
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.replies import Receipt, Replies
 from trionet.services.base import rpc
@@ -17,8 +18,11 @@ from trionet.services.periodic import PeriodicTask
 
 from .base import Template
 from .fan_out import collect
+from .rumor_calls import RumorCalls
 
 __all__ = ["GroupGossip"]
+
+P = ParamSpec("P")
 
 _PAIR: Final = 2
 _LONGEST_BY_POSITION_S: Final = 60.0
@@ -65,6 +69,35 @@ class GroupGossip(Template):
             replies: Replies[bool] = await collect(members, lambda node: gossip.hand_over(node, packets[node]))
         wait = functools.partial(gossip.wait_spread, self.context.gid, rumor_id)
         return Receipt(rumor_id, replies.values, replies.errors, wait)
+
+    def options(self, *, service: str) -> RumorCalls:
+        """Return `call` for a service of another name than that of the method's class.
+
+        Raises:
+            MalformedRequest: the name is malformed.
+        """
+        return RumorCalls(self.send, check_name(service, "service name"))
+
+    async def call(
+        self, method: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Receipt:
+        """Make every live member of the group call a method of its own, once; see `send`.
+
+        ::
+
+            receipt = await group.gossip.call(Counter.add, 1)
+
+        Args:
+            method: a method marked with ``trionet.rpc``, as an attribute of its class; no stream.
+            *args: its positional arguments.
+            **kwargs: those by name.
+
+        Raises the errors of `send`.
+
+        Raises:
+            MalformedRequest: it is no such method, or the arguments don't fit; nothing was sent.
+        """
+        return await RumorCalls(self.send, None).call(method, *args, **kwargs)
 
     @rpc
     async def at(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from trionet.errors import CodeRefused
-from trionet.import_paths import reference_to
+from trionet.errors import CodeRefused, ConfigError, MalformedRequest
+from trionet.import_paths import import_reference, reference_to
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import check_exposed, rpc
 from trionet.services.kept_services import kept_service, service_key
+from trionet.services.names import default_name
 from trionet.services.routes import PUT, PUT_TEMPLATE, ServiceDescription
 from trionet.user_code import shown
 
@@ -27,25 +28,27 @@ class GroupRoutes(KeepingTemplate):
     """The group-wide service ``routes``."""
 
     @rpc
-    async def put(self, service: Any, name: str, *, keep: bool = False) -> Replies[str]:
+    async def put(self, service: Any, name: str | None = None, *, keep: bool = False) -> Replies[str]:
         """Register a service as `name` on every member, with an instance on each.
 
         Args:
             service: an import path ``"package.module:Class"``, or a class; or an object with `rpc` methods, or a
                 mapping of name to callable, of which each member has a copy. What has no import path goes by value, to
                 members that trust code; see `NodeConfig.trust_code`.
-            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
+            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name. Default: that of the
+                class, in lower_snake, or as ``trionet.service`` says.
             keep: whether members that come later get the service, too: new ones, restarted ones, and those that can't
                 be reached now; until `rem`, or another `put` of the name.
 
         Raises:
             CodeRefused: it can't be sent as code; or it is to be kept, and has no import path.
-            MalformedRequest: `service` exposes nothing; it is to be kept, and the name or the import path is malformed;
-                or `keep` is not a bool.
+            MalformedRequest: `service` exposes nothing, or has no name of its own and is given none; it is to be kept,
+                and the name or the import path is malformed; or `keep` is not a bool.
             ConfigError: to be kept, and this node belongs to no cluster.
             MessageTooLarge: to be kept, and the group keeps too much already.
         """
         check_bool("keep", keep)
+        name = _own_name(service) if name is None else name
         reference = service if isinstance(service, str) else reference_to(service) if inspect.isclass(service) else None
         if keep:
             return await self.keep(*kept_service(_importable(service, reference), name))
@@ -102,6 +105,20 @@ class GroupRoutes(KeepingTemplate):
             EmptyGroup: the group has no members, and does not keep the service.
         """
         return await self.end(service_key(name))
+
+
+def _own_name(service: Any) -> str:
+    """Return the name of the class of a service.
+
+    Raises:
+        MalformedRequest: it has none; or an import path can't be imported here, where its name is needed.
+    """
+    try:
+        return default_name(import_reference(service) if isinstance(service, str) else service)
+    except ConfigError as exc:
+        raise MalformedRequest(
+            f'{exc.text}; with a name, this node need not have it: put({service!r}, "name")'
+        ) from exc
 
 
 def _importable(service: Any, reference: str | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 import trio
 
+from trionet.error_wire import error_from_wire
 from trionet.errors import (
     CallCancelled,
     CallTimeout,
@@ -22,7 +23,6 @@ from trionet.errors import (
     OrphanedCalls,
     RemoteError,
     TrionetError,
-    error_from_wire,
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call

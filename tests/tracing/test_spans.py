@@ -278,6 +278,22 @@ async def test_a_fan_out_is_a_span_with_a_child_for_each_member(recorder: Record
         assert not trace.get_current_span().get_span_context().is_valid
 
 
+async def test_calls_by_method_have_the_same_spans(recorder: Recorder) -> None:
+    async with open_node() as a, open_node() as b:
+        for node in (a, b):
+            await hops_of(node)
+        await a.local.groups.put("duo", {node.sid: node.address for node in (a, b)})
+        await a.call(b.address, Hops.note)
+        async with a.stream(b.address, Hops.watch, 2) as found:
+            assert [item async for item in found] == [0, 1]
+        assert len((await a.group("duo").call(Hops.note)).values) == 2
+        async with a.group("duo").stream(Hops.watch, 1) as items:
+            assert len([item async for item in items]) == 2
+    names = [span.name for span in await recorder.all_ended()]
+    note, watch = ["hops/note"] * 2, ["hops/watch"] * 2
+    assert names == [*note, *watch, "fan_out hops/note", *note, *note, "fan_out hops/watch", *watch, *watch]
+
+
 @pytest.mark.parametrize("items", [False, True])
 async def test_a_stream_from_all_members_is_a_fan_out(recorder: Recorder, *, items: bool) -> None:
     method, args = ("watch", [2]) if items else ("note", [])

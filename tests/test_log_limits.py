@@ -241,6 +241,7 @@ async def test_a_line_is_short_and_one_line_whatever_a_stranger_put_into_it(capl
 UNLIMITED = {
     # What a program logs of itself, once, or on the terminal of who has started it.
     "cli/clients.py",
+    "cli/frame.py",
     "cli/hangups.py",
     "cli/maelstrom.py",
     "cli/node.py",
@@ -253,6 +254,7 @@ UNLIMITED = {
     "log_limits.py",
     "nurseries.py",
     "reloading.py",
+    "services/log_ring.py",  # it keeps the lines of others
 }
 
 OF_NOBODY = {

@@ -172,8 +172,9 @@ class ExposedMethod:
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:
             return types.MethodType(self._function, instance)
-        if kind is self._owner:  # the most frequent case; the class has this object, and ends with it
-            self._own = self._own or self._as_of(kind)
+        owner = self._owner
+        if owner is not None and kind is owner:  # the most frequent case; the class has this object, and ends with it
+            self._own = self._own or self._as_of(owner)
             return self._own
         found = self._functions.get(ref(kind))
         if found is None:

@@ -199,6 +199,7 @@ async def test_an_address_that_others_can_t_use_is_found(advertised: str, check:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 async def test_a_cluster_under_load_has_no_findings(cluster: list[NodeAddress]) -> None:
     calls = 0
 

@@ -239,8 +239,9 @@ async def test_a_line_is_short_and_one_line_whatever_a_stranger_put_into_it(capl
 # ----------------------------------------------------------------------------------------------------------- the places
 
 UNLIMITED = {
-    # What a program logs of itself, once, or on the terminal of who has started it.
+    # What a program logs of itself, once, or on the terminal of who has started it; or what only keeps records.
     "cli/clients.py",
+    "cli/frame.py",
     "cli/hangups.py",
     "cli/maelstrom.py",
     "cli/node.py",
@@ -253,6 +254,7 @@ UNLIMITED = {
     "log_limits.py",
     "nurseries.py",
     "reloading.py",
+    "services/log_ring.py",
 }
 
 OF_NOBODY = {

@@ -189,11 +189,11 @@ async def maps_of_a_group(group: Group, names: list[str], later: AsyncIterator[s
     async with group.map(trionet.Remote(service="counter", method="name"), names) as untyped:
         assert_type(untyped, Results[str, Any])
     assert_type(group.map(Counter.watch, [1]), AbstractAsyncContextManager[Never])
-    group.map(Counter.name, [1, 2])  # refused
-    group.map(Counter.forget, names)  # refused
-    group.map(counter.name, names)  # refused
-    group.map(Counter.double, [1])  # refused
-    group.map(Counter.add, 5)  # refused
+    group.map(Counter.name, [1, 2])  # type: ignore[arg-type]  # refused
+    group.map(Counter.forget, names)  # type: ignore[arg-type]  # refused
+    group.map(counter.name, names)  # type: ignore[arg-type]  # refused
+    group.map(Counter.double, [1])  # type: ignore[arg-type]  # refused
+    group.map(Counter.add, 5)  # type: ignore[call-overload]  # refused
 
 
 def errors(exc: Exception) -> None:

@@ -6,6 +6,7 @@ from .group import warm_up as warm_up_groups
 from .services import cluster_agent
 from .services.base import warm_up_methods
 from .services.comm import Comm
+from .services.diagnosis import Diagnosis
 from .services.gossip import Gossip
 from .services.groups import Groups
 from .services.inspection import Inspection
@@ -20,6 +21,6 @@ __all__ = ["warm_up"]
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept, Keys, Inspection)
+    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept, Keys, Inspection, Diagnosis)
     warm_up_groups()
     cluster_agent.warm_up()

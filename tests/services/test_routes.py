@@ -122,7 +122,7 @@ async def test_another_node_puts_by_import_path_and_gets_a_description(start_nod
         return await other.local.comm.send(list(args), Remote(node=node.address, service="routes", method=method))
 
     assert await routes("put", "tests.samples:Counter", "counter") == "counter"
-    assert await routes("get", "counter") == ServiceDescription("counter", ["add"])
+    assert await routes("get", "counter") == ServiceDescription("counter", ["add", "total"])
     assert await routes("get", "status") == ServiceDescription("status", ["get", "reload", "spawn", "stop"])
     assert await routes("rem", "counter") is True
     with pytest.raises(ServiceNotFound, match="'counter'"):

@@ -88,7 +88,7 @@ async def test_get_describes_the_service_of_every_member(caller: Node) -> None:
     remote = Remote(node=group.members()[first], service="routes", method="put")
     await caller.local.comm.send(["tests.samples:Counter", "counter"], remote)
     replies = await group.routes.get("counter")
-    assert replies.values == {first: ServiceDescription("counter", ["add"])}
+    assert replies.values == {first: ServiceDescription("counter", ["add", "total"])}
     assert {sid: type(error) for sid, error in replies.errors.items()} == {second: ServiceNotFound}
 
 

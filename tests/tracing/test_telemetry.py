@@ -22,7 +22,7 @@ from trionet import (
     RemoteError,
     open_node,
 )
-from trionet.router import HandlerCancelled
+from trionet.prepared_call import HandlerCancelled
 from trionet.tracing.outcomes import is_failure, status_code
 from trionet.tracing.telemetry import Telemetry, find_telemetry, running_trace
 

@@ -100,9 +100,9 @@ class NotingRouter(Router):
         super().__init__()
         self.calls: list[Call] = []
 
-    def prepare(self, call: Call) -> PreparedCall:
+    def prepare(self, call: Call, *, is_rumor: bool = False) -> PreparedCall:
         self.calls.append(call)
-        return super().prepare(call)
+        return super().prepare(call, is_rumor=is_rumor)
 
 
 class Peer:

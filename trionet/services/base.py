@@ -104,7 +104,7 @@ def rpc(
 def warm_up_methods(*kinds: type) -> None:
     """Inspect the marked methods of classes, once for this process."""
     for kind in kinds:
-        for function in vars(kind).values():
+        for function in (member for base in kind.__mro__ for member in vars(base).values()):
             if isinstance(function, types.FunctionType) and mark_of(function) is not None:
                 Method(types.MethodType(function_of(function), kind))
 

@@ -147,13 +147,15 @@ def _referred(kind: type, attribute: str) -> Any:
 class ExposedMethod:
     """A function that is marked with ``rpc``, as the namespace of a class or a module has it."""
 
-    __slots__ = ("__dict__", "__weakref__", "_attribute", "_function", "_functions", "_mark")
+    __slots__ = ("__dict__", "__weakref__", "_attribute", "_function", "_functions", "_mark", "_own", "_owner")
 
     def __init__(self, function: types.FunctionType, mark: Mark, attribute: str | None = None) -> None:
         self._function = function
         self._mark = mark
         self._attribute: str = attribute or function.__name__
         self._functions: dict[ref[type], types.FunctionType] = {}
+        self._owner: type | None = None
+        self._own: types.FunctionType | None = None
         functools.update_wrapper(self, function)
         self.__dict__.pop(REFERENCE, None)  # that of a method which is marked again
 
@@ -165,10 +167,15 @@ class ExposedMethod:
     def __set_name__(self, kind: type, name: str) -> None:
         if kind.__dict__.get(self._attribute) is not self:  # else `name` is a second one
             self._attribute = name
+        self._owner, self._own = kind, None
 
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:
             return types.MethodType(self._function, instance)
+        owner = self._owner
+        if owner is not None and kind is owner:  # the most frequent case; the class has this object, and ends with it
+            self._own = self._own or self._as_of(owner)
+            return self._own
         found = self._functions.get(ref(kind))
         if found is None:
             found = self._functions.setdefault(ref(kind, self._functions.pop), self._as_of(kind))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Never, TypeVar, overload
 
-from trionet.message import LOCAL, Remote, check_kwargs
+from trionet.message import Remote, check_kwargs
 from trionet.services.typed import check_kind, reference_of, typed_request
 
 from .mapping import MapOptions, open_map
@@ -132,8 +132,6 @@ class GroupMaps:
             check_kind(reference, is_stream=False)
             convert = None if reference.method.answer is None else reference.answer
             idempotent = reference.mark.idempotent if idempotent is None else idempotent
-
-            remote = None if service is None else reference.remote_at(service, LOCAL)
 
             def prepare(item: Any) -> Request:
                 return typed_request(comm, reference, (item,), given, service)

@@ -65,20 +65,33 @@ def _count(text: str) -> int:
     return count
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """What a node tells of a member; see `Diagnosis.overview`."""
+
+    sid: str = ""
+    state: str = "alive"
+    figures: Any = None
+    error: str = ""
+
+
 async def _look(client: Client) -> Look:
     """Return what the cluster is now."""
-    with trio.fail_after(_ANSWER_S + 1):
-        answer: dict[str, dict[str, Any]] = await client.call("diagnosis", "overview", _ANSWER_S)
+    with trio.fail_after(_ANSWER_S + 2):  # a member's cancelled call may take a second
+        answer = await client.call("diagnosis", "overview", _ANSWER_S)
+    try:
+        told = msgspec.convert(answer, dict[str, _Told], strict=False)
+    except msgspec.ValidationError as exc:
+        raise ConnectionLost(f"the node answered with no overview: {exc}", node=str(client.node)) from exc
     figures: dict[str, NodeFigures] = {}
-    errors = {address: one["error"] for address, one in answer.items() if one["error"]}
-    for address, one in answer.items():
-        if one["figures"] is not None:
+    errors = {address: one.error for address, one in told.items() if one.error}
+    for address, one in told.items():
+        if one.figures is not None:
             try:
-                figures[address] = msgspec.convert(one["figures"], NodeFigures, strict=False)
+                figures[address] = msgspec.convert(one.figures, NodeFigures, strict=False)
             except msgspec.ValidationError as exc:
                 errors[address] = f"its figures can't be read: {exc}"
-    states = {address: one["state"] for address, one in answer.items()}
-    sids = {address: one["sid"] for address, one in answer.items()}
+    states = {address: one.state for address, one in told.items()}
+    sids = {address: one.sid for address, one in told.items()}
     return Look(time.time(), str(client.node), states, sids, figures, errors)
 
 

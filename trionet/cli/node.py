@@ -107,9 +107,9 @@ _SETTINGS: Final = (
 )
 
 
-def make_parser(prog: str = "trionet node") -> Parser:
+def make_parser() -> Parser:
     """Return the parser of its arguments."""
-    parser = Parser(prog=prog, description=_DESCRIPTION, epilog=_EPILOG)
+    parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
     add("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
@@ -132,8 +132,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    name = "trionet-node" if argv is None else "trionet node"  # its own command, or one of trionet
-    options = make_parser(name).parse_args(argv)
+    options = make_parser().parse_args(argv)
     sys.exit(end_soon(run_piped() if options.supervised else run_reporting("trionet-node", partial(_run, options))))
 
 

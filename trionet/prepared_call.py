@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import msgspec
 import trio
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .threads import ThreadPools
 
 __all__ = ["HandlerCancelled", "PreparedCall", "Runner", "is_awaitable"]
+
+_PLAIN: Final = frozenset({type(None), bool, bytes, dict, float, int, list, str, tuple})
+"""Frequent types of values; of other types, the look for an attribute that is not there makes the text of an error."""
 
 
 class Runner(Protocol):
@@ -140,7 +143,7 @@ class PreparedCall(CountedCall):
         except BaseException as exc:
             self.note_failure(exc)
             raise
-        if not hasattr(type(value), "__await__"):  # else `finish` counts it
+        if type(value) in _PLAIN or not is_awaitable(value):  # else `finish` counts it
             if self._begun_ns:
                 self.note_success()
             else:  # the same, for the most frequent case
@@ -264,7 +267,8 @@ class PreparedCall(CountedCall):
 
 def is_awaitable(value: Any) -> bool:
     """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
-    return hasattr(type(value), "__await__")
+    kind = type(value)
+    return kind not in _PLAIN and hasattr(kind, "__await__")
 
 
 def _reraise(exc: BaseException) -> NoReturn:

@@ -8,7 +8,7 @@ import trio
 
 from .call_counts import outcome_of
 from .current_call import AnsweredCall
-from .histograms import AT, count_timed, count_untimed
+from .histograms import AT, UNTIMED, count_timed
 
 if TYPE_CHECKING:
     from .arguments import Method
@@ -42,7 +42,7 @@ class CountedCall(AnsweredCall):
         if begun_ns:
             count_timed(ok, begun_ns, self._counts.now_ns())
         else:
-            count_untimed(ok)
+            ok[UNTIMED] += 1
 
     def note_failure(self, exc: BaseException) -> None:
         """Count it as one whose handler ended with `exc`, which is in its own words unless it was cancelled."""

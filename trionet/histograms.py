@@ -4,7 +4,8 @@ A histogram has `BUCKETS` counts, and at `SUM` the sum in nanoseconds. The first
 further one for up to twice as much; the last are out of reach, so that no index needs a check.
 
 To read the clock costs more than all else. So where two of a kind end within 50 us of each other, the next seven are
-not timed (`SKIP`), and count as the last one that was. The number of them is exact in any case.
+not timed (`SKIP`), and count as the last one that was: ``histogram[UNTIMED] += 1``. The number of them is exact in any
+case.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ __all__ = [
     "SKIP",
     "SUM",
     "UNIT_NS",
+    "UNTIMED",
     "Durations",
     "count_s",
     "count_timed",
-    "count_untimed",
     "durations",
     "new_histogram",
     "total",
@@ -35,10 +36,11 @@ UNIT_NS: Final = 50_000
 SUM: Final = 64
 SKIP: Final = SUM + 1
 AT: Final = SUM + 2
-_BUCKET: Final = SUM + 3
-_SPENT: Final = SUM + 4
+UNTIMED: Final = SUM + 3
+_BUCKET: Final = SUM + 4
+_SPENT: Final = SUM + 5
 _FAST_NS: Final = 50_000
-_UNTIMED: Final = 7
+_MOST_UNTIMED: Final = 7
 _SHOWN: Final = 22
 
 LIMITS_S: Final = tuple(UNIT_NS / 1e9 * 2**power for power in range(_SHOWN))
@@ -76,13 +78,16 @@ def count_timed(histogram: list[int], begun_ns: int, now_ns: int) -> None:
     histogram[SUM] += spent_ns
     histogram[AT] = now_ns
     if 0 < gap_ns < _FAST_NS:  # in virtual time it is often 0
-        histogram[SKIP], histogram[_BUCKET], histogram[_SPENT] = _UNTIMED, bucket, spent_ns
+        if histogram[UNTIMED]:
+            _settle(histogram)
+        histogram[SKIP], histogram[_BUCKET], histogram[_SPENT] = _MOST_UNTIMED, bucket, spent_ns
 
 
-def count_untimed(histogram: list[int]) -> None:
-    """Count a duration that was not timed: as the last one that was."""
-    histogram[histogram[_BUCKET]] += 1
-    histogram[SUM] += histogram[_SPENT]
+def _settle(histogram: list[int]) -> None:
+    """Count the durations that were not timed as the last one that was."""
+    untimed, histogram[UNTIMED] = histogram[UNTIMED], 0
+    histogram[histogram[_BUCKET]] += untimed
+    histogram[SUM] += untimed * histogram[_SPENT]
 
 
 def count_s(histogram: list[int], seconds: float) -> None:
@@ -94,6 +99,7 @@ def count_s(histogram: list[int], seconds: float) -> None:
 
 def durations(histogram: list[int]) -> Durations:
     """Return what a histogram has counted."""
+    _settle(histogram)
     buckets = [*histogram[:_SHOWN], sum(histogram[_SHOWN:SUM])]
     return Durations(sum(buckets), histogram[SUM] / 1e9, buckets)
 

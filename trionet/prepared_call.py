@@ -17,7 +17,7 @@ from .blocking import handles_calls
 from .counted_call import CountedCall
 from .current_call import CurrentCall, Ending, Endings
 from .errors import CallCancelled, CallTimeout
-from .histograms import SKIP
+from .histograms import SKIP, UNTIMED
 from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
@@ -78,10 +78,10 @@ class PreparedCall(CountedCall):
     ) -> None:
         self.method: Method = method
         self.call: Call = call
-        self._counts = counts = router.counts
+        self._counts = router.counts
         ok = method.ok
         if ok is None or not ok[SKIP]:
-            self._begun_ns = counts.now_ns()
+            self._begun_ns = router.counts.now_ns()
         else:  # it is not timed
             ok[SKIP] -= 1
             self._begun_ns = 0
@@ -144,7 +144,10 @@ class PreparedCall(CountedCall):
             self.note_failure(exc)
             raise
         if type(value) in _PLAIN or not is_awaitable(value):  # else `finish` counts it
-            self.note_success()
+            if self._begun_ns:
+                self.note_success()
+            else:  # the same, for the most frequent case
+                self.method.ok[UNTIMED] += 1  # type: ignore[index]  # it is set where calls are not timed
         return value
 
     @handles_calls

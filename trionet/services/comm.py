@@ -13,7 +13,7 @@ from trionet.current_call import answered_call
 from trionet.error_wire import error_from_wire
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
-from trionet.histograms import AT, SKIP, count_timed, count_untimed
+from trionet.histograms import AT, SKIP, UNTIMED, count_timed
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
@@ -130,7 +130,7 @@ class Comm:
         if begun_ns:
             count_timed(ok, begun_ns, self._now_ns())
         else:
-            count_untimed(ok)
+            ok[UNTIMED] += 1
         return value
 
     def _histogram_of(self, remote: Remote) -> list[int]:

@@ -46,7 +46,7 @@ def add_health(app: QuartTrio) -> None:
 
 
 def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
-    """Add the pages about the node; what takes long is done in a thread, one at a time, so that the node stays prompt."""
+    """Add the pages about the node; what takes long is done in one thread at a time, so that the node stays prompt."""
     in_turn = trio.CapacityLimiter(1)
 
     @app.get("/ready")

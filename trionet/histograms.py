@@ -24,6 +24,7 @@ __all__ = [
     "UNIT_NS",
     "UNTIMED",
     "Durations",
+    "begin_timed",
     "count_s",
     "count_timed",
     "durations",
@@ -70,6 +71,13 @@ NO_DURATIONS: Final = Durations(0, 0.0, [0] * (_SHOWN + 1))
 def new_histogram() -> list[int]:
     """Return a histogram without any duration."""
     return [0] * (_SPENT + 1)
+
+
+def begin_timed(histogram: list[int] | None, now_ns: int) -> int:
+    """Return `now_ns`, at the begin of a call that is timed; so many of the next ones as the stride says are not."""
+    if histogram is not None:
+        histogram[SKIP] = histogram[STRIDE]
+    return now_ns
 
 
 def count_timed(histogram: list[int], begun_ns: int, now_ns: int) -> None:

@@ -17,7 +17,7 @@ from .blocking import handles_calls
 from .counted_call import CountedCall
 from .current_call import CurrentCall, Ending, Endings
 from .errors import CallCancelled, CallTimeout
-from .histograms import SKIP, STRIDE, UNTIMED
+from .histograms import SKIP, UNTIMED, begin_timed
 from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
@@ -83,9 +83,7 @@ class PreparedCall(CountedCall):
             ok[SKIP] -= 1
             self._begun_ns = 0
         else:
-            self._begun_ns = router.counts.now_ns()
-            if ok is not None:
-                ok[SKIP] = ok[STRIDE]
+            self._begun_ns = begin_timed(ok, router.counts.now_ns())
         self.started_at: float
         self._router = router
         self._args = args

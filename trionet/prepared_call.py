@@ -17,7 +17,7 @@ from .blocking import handles_calls
 from .counted_call import CountedCall
 from .current_call import CurrentCall, Ending, Endings
 from .errors import CallCancelled, CallTimeout
-from .histograms import SKIP, UNTIMED
+from .histograms import SKIP, UNTIMED, begin_timed
 from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
@@ -78,18 +78,22 @@ class PreparedCall(CountedCall):
     ) -> None:
         self.method: Method = method
         self.call: Call = call
-        self._counts = router.counts
         ok = method.ok
-        if ok is None or not ok[SKIP]:
-            self._begun_ns = router.counts.now_ns()
-        else:  # it is not timed
+        if ok is not None and ok[SKIP]:  # it is not timed
             ok[SKIP] -= 1
             self._begun_ns = 0
+        else:
+            self._begun_ns = begin_timed(ok, router.counts.now_ns())
         self.started_at: float
         self._router = router
         self._args = args
         self._kwargs = kwargs
         self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
+
+    @property
+    def counts(self) -> CallCounts:
+        """Counts it."""
+        return self._router.counts
 
     @property
     def inner_depth(self) -> int:

@@ -95,6 +95,35 @@ async def test_the_normal_life_of_a_node_in_a_cluster_of_five_is_ten_lines_at_mo
             assert sum(bool(re.search(text, each)) for each in texts) >= 1, (text, texts)
 
 
+_SPAWN = """
+import logging, sys
+import trionet
+
+async def main(node):
+    await node.local.status.spawn(trionet.NodeConfig(launcher=sys.argv[1]))
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        logging.basicConfig(level=sys.argv[2])
+    trionet.run(main)
+"""
+
+
+@pytest.mark.parametrize("launcher", ["subprocess", "forkserver"])
+@pytest.mark.parametrize(("levels", "is_told"), [([], False), (["INFO"], True), (["ERROR"], False)])
+def test_a_spawned_node_logs_no_more_than_its_spawner(
+    levels: list[str], is_told: bool, launcher: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(_SPAWN, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script, launcher, *levels], capture_output=True, env=clean_environment(), timeout=DEADLINE_S
+    )
+    assert done.returncode == 0
+    assert (b" is ready on " in done.stderr) is is_told
+    assert is_told or not done.stderr
+
+
 @pytest.mark.slow
 def test_all_nodes_of_a_command_log_json_without_a_prefix() -> None:
     options = ["--log-format", "json", "--log-level", "info", "--launcher", "subprocess", "--json"]

@@ -208,7 +208,7 @@ async def test_routes_of_another_process(worker_group: Workers) -> None:
         return await _ask(caller, node, "routes", method, *args)
 
     assert await routes("put", "tests.samples:Counter", "tally") == "tally"
-    assert await routes("get", "tally") == ServiceDescription("tally", ["add"])
+    assert await routes("get", "tally") == ServiceDescription("tally", ["add", "total"])
     assert [await _ask(caller, node, "tally", "add") for _ in range(2)] == [1, 2]
     await routes("put", "tests.samples:Counter", "tally")
     assert await _ask(caller, node, "tally", "add") == 1
@@ -316,7 +316,7 @@ async def test_every_group_wide_call_with_one_process_killed(start_node: StartNo
         check(await group.groups.del_("atlas"))
 
         check(await group.routes.put("tests.samples:Counter", "tally"), dict.fromkeys(left, "tally"))
-        check(await group.routes.get("tally"), dict.fromkeys(left, ServiceDescription("tally", ["add"])))
+        check(await group.routes.get("tally"), dict.fromkeys(left, ServiceDescription("tally", ["add", "total"])))
         check(await group.comm.send([2], Remote(service="tally", method="add")), dict.fromkeys(left, 2))
         check(await group.routes.rem("tally"), dict.fromkeys(left, True))
         refused = await group.routes.put(samples.Counter(), "tally")

@@ -5,6 +5,7 @@ Invariant: after `cancel_starting`, no node is started any more.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -143,10 +144,12 @@ class ChildNodes:
         """Return the configuration of a child, which is of the cluster of its spawner unless it names another.
 
         So they are of one cluster before they get a key, too, and believe each other's code. They share its standard
-        error, and log in its format.
+        error, and log in its format, and by default no more than it does.
         """
         if spawner.log_format != NodeConfig().log_format:
             config = msgspec.structs.replace(config, log_format=spawner.log_format)
+        if config.log_level == NodeConfig().log_level:
+            config = msgspec.structs.replace(config, log_level=_level_of_process())
         is_named = config.cluster != NodeConfig().cluster
         return config if is_named else msgspec.structs.replace(config, cluster=spawner.cluster)
 
@@ -190,3 +193,9 @@ class ChildNodes:
     def _check_open(self) -> None:
         if self._is_closed:
             raise TemporarilyUnavailable("the node is stopping")
+
+
+def _level_of_process() -> str:
+    """Return the level for children of the log of this process: info, or a higher one."""
+    level = logging.getLogger("trionet").getEffectiveLevel()
+    return next((name for name in ("info", "warning") if level <= logging.getLevelName(name.upper())), "error")

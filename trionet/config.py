@@ -120,7 +120,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             consecutive calls are three times as fast, and cost more processor time.
         child_launcher: the launcher of the nodes that it spawns, unless their configuration has a `launcher`. None: its
             own `launcher`; else ``forkserver``.
-        log_level: for ``trionet-node``: debug, info, warning, error.
+        log_level: for ``trionet-node``: debug, info, warning, error; or, in a spawned node, its spawner's if higher.
         log_format: likewise: ``text``, or ``json``, one object a line; so do the nodes that it spawns.
         launcher: its launcher: ``forkserver``, ``subprocess``, ``in_process``, ``ssh:HOST``, or a registered one. None:
             the spawner's `child_launcher`.

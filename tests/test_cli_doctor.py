@@ -236,7 +236,7 @@ async def test_a_person_reads_what_is_wrong_and_what_to_do(cluster: list[NodeAdd
     text = rf"error: the clock of {re.escape(str(cluster[1]))} is (89|90|91)\.\d s ahead of that of most members"
     assert re.fullmatch(text, first), first
     assert advice.startswith("  -> set it, and keep it with NTP")
-    assert re.fullmatch(r"4 members, 15 checks: \d findings?", verdict)
+    assert re.fullmatch(r"4 members, 16 checks: \d findings?", verdict)
     assert done.returncode == 1
 
 

@@ -56,6 +56,12 @@ def test_members_that_are_suspected_or_have_failed_are_named(
     assert advice in finding.advice
 
 
+def test_a_node_that_has_not_joined_its_cluster_is_named_with_whom_it_seeks() -> None:
+    finding = only(diagnose(with_facts(survey(names=(A,)), A, seeks=["10.0.0.9:1"])))
+    assert (finding.check, finding.severity, finding.nodes) == ("joined", "error", (A,))
+    assert "10.0.0.9:1" in finding.what
+
+
 def test_a_member_that_does_not_know_another_is_named_with_it() -> None:
     finding = only(diagnose(with_facts(survey(), B, members=[A, B, C], members_digest="x")))
     assert (finding.check, finding.nodes) == ("views", (B,))
@@ -308,7 +314,7 @@ def test_each_lost_way_is_in_a_finding_whatever_is_lost(faults: list[tuple[str, 
 
 def test_long_lists_of_names_are_cut_and_counted() -> None:
     assert listed("edcba", 3) == "a, b, c and 2 more"
-    assert len(CHECKS) == 15
+    assert len(CHECKS) == 16
 
 
 def test_a_member_that_fails_between_two_looks_is_confirmed() -> None:

@@ -16,7 +16,6 @@ import trio
 from trionet.config import NodeConfig
 from trionet.errors import TrionetError
 from trionet.events import ChildEnded, Event, MemberFailed, MemberJoined
-from trionet.message import Remote
 from trionet.runtime import open_node
 from trionet.services.base import rpc
 from trionet.streams import check_written
@@ -56,8 +55,6 @@ _TAGS: Final = {"role": "worker"}
 _DEADLINE_S: Final = 60.0
 _PAUSE_S: Final = 3.0
 _POLL_S: Final = 0.02
-_GREET: Final = Remote(service="greeter", method="hello")
-_HEAR: Final = Remote(service="greeter", method="hear")
 
 
 class Greeter:
@@ -186,22 +183,23 @@ class _Tour:
         text = f'A call. Those with the tag role=worker are the group "{_GROUP}", with a service, "greeter":'
         await self._step("called a node", text)
         target = self._workers[0]
-        answer = await node.local.comm.send(["trio"], Remote(node=target, service="greeter", method="hello"))
-        print(f'   comm.send(["trio"], greeter.hello at {target.sid})  ->  {answer!r}')
-        _expect(isinstance(answer, str) and answer.startswith("hello trio"), "a greeting", answer)
+        answer = await node.call(target, Greeter.hello, "trio")
+        print(f'   await node.call("{target}", Greeter.hello, "trio")  ->  {answer!r}')
+        _expect(answer.startswith("hello trio"), "a greeting", answer)
 
     async def _call_all(self, node: Node) -> dict[SID, int]:
         await self._step(
             "called the group", "A group-wide call: all are asked at once, and values and errors come back:"
         )
         group = node.group(_GROUP)
-        replies = await group.comm.send(["trio"], _GREET)
+        replies = await group.call(Greeter.hello, "trio")
+        print('   await group.call(Greeter.hello, "trio"):')
         _show(replies)
         _expect(len(replies.values) == _NODES and not replies.errors, "an answer of every worker", replies)
         total = await group.status.get("heap_used")
         print(f'   status.get("heap_used") adds up: {total.value / 1e6:.0f} MB in {len(total.values)} processes')
         _expect(total.value == sum(total.values.values()) > 0, "the sum of the values", total)
-        pids = await group.comm.send([], Remote(service="greeter", method="pid"))
+        pids = await group.call(Greeter.pid)
         _expect(len(set(pids.values.values())) == _NODES, "as many processes as workers", pids)
         return dict(pids.values)
 
@@ -209,16 +207,15 @@ class _Tour:
         text = "A rumor: this node tells it to a few, those tell others, and it reaches all, however many they are:"
         await self._step("spread a rumor", text)
         group, begun_at = node.group(_GROUP), time.perf_counter()
-        receipt = await group.gossip.send(["the tour is on"], _HEAR)
+        receipt = await group.gossip.call(Greeter.hear, "the tour is on")
         while True:
-            heard = await group.comm.send([], Remote(service="greeter", method="heard"))
+            heard = await group.call(Greeter.heard)
             if all(news == ["the tour is on"] for news in heard.values.values()) and len(heard.values) == _NODES:
                 break
             await trio.sleep(_POLL_S)
         took_ms = 1000 * (time.perf_counter() - begun_at)
-        print(
-            f"   gossip.send(...), rumor {receipt.id}: all {_NODES} have heard it, once each, within {took_ms:.0f} ms"
-        )
+        print('   await group.gossip.call(Greeter.hear, "the tour is on"):')
+        print(f"   rumor {receipt.id}: all {_NODES} have heard it, once each, within {took_ms:.0f} ms")
 
     async def _lose_one(self, node: Node, events: Events, pids: dict[SID, int]) -> None:
         lost = self._workers[-1]
@@ -229,7 +226,7 @@ class _Tour:
         await _next(events, MemberFailed, lost)
         took_ms = 1000 * (time.perf_counter() - begun_at)
         print(f"   The event MemberFailed came within {took_ms:.0f} ms, and the group has {_NODES - 1} members:")
-        replies = await node.group(_GROUP).comm.send(["trio"], _GREET)
+        replies = await node.group(_GROUP).call(Greeter.hello, "trio")
         _show(replies)
         _expect(set(replies.values) >= set(pids) - {lost.sid}, "an answer of every other worker", replies)
 
@@ -240,14 +237,13 @@ class _Tour:
         await _next(events, MemberJoined, lost)
         print(f"   {lost.sid} runs again, in a new process, and has joined.")
         while True:
-            replies = await node.group(_GROUP).comm.send([], Remote(service="greeter", method="pid"))
+            replies = await node.group(_GROUP).call(Greeter.pid)
             if len(replies.values) == _NODES and replies.values[lost.sid] != pids[lost.sid]:
                 break
             await trio.sleep(_POLL_S)
         print("   It has its place in the group, and the service, without anyone's help:")
-        _show(await node.group(_GROUP).comm.send(["trio"], _GREET))
-        pid: int = replies.values[lost.sid]
-        return pid
+        _show(await node.group(_GROUP).call(Greeter.hello, "trio"))
+        return replies.values[lost.sid]
 
     async def _stop(self, node: Node) -> None:
         text = "The end: what this node has spawned stops with it; nothing outlives its scope."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .findings import SEVERITIES, Finding
-from .members import check_answers, check_gone, check_groups, check_profiles, check_versions, check_views
+from .members import check_answers, check_gone, check_groups, check_joined, check_profiles, check_versions, check_views
 from .network import check_connections, check_datagrams, check_loopback
 from .processes import check_clocks, check_files, check_lag
 from .secrets import check_certificates, check_keys, check_protection
@@ -20,6 +20,7 @@ __all__ = ["CHECKS", "diagnose"]
 CHECKS: Final[Mapping[str, Callable[[Survey], list[Finding]]]] = {
     "every member answers": check_answers,
     "no member is suspected or has failed": check_gone,
+    "all have joined their cluster": check_joined,
     "all members know each other": check_views,
     "every address can be reached": check_connections,
     "no loopback address among others": check_loopback,

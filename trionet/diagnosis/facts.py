@@ -65,6 +65,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
         certificate_ends_at: when its certificate ends, in seconds since 1970; 0 without one.
         barred: nodes that it has refused as members lately, because one of the two advertises a loopback address.
         unreachable: addresses that were reported lately to be out of reach: the address, and who can't reach it.
+        seeks: whom it is to join by its configuration, while it has joined none of them.
     """
 
     version: str = ""
@@ -88,6 +89,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     certificate_ends_at: float = 0.0
     barred: list[str] = []
     unreachable: list[tuple[str, str]] = []
+    seeks: list[str] = []
 
 
 class Fault(msgspec.Struct, frozen=True):

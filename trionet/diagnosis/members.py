@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
     from .facts import NodeFacts, Survey
 
-__all__ = ["check_answers", "check_gone", "check_groups", "check_profiles", "check_versions", "check_views"]
+__all__ = [
+    "check_answers",
+    "check_gone",
+    "check_groups",
+    "check_joined",
+    "check_profiles",
+    "check_versions",
+    "check_views",
+]
 
 _FORGET_H: Final = 72
 
@@ -52,6 +60,17 @@ def check_gone(survey: Survey) -> list[Finding]:
                 f"(members do so by themselves after {_FORGET_H} hours)"
             )
             found.append(Finding("failed", "error", (gone.node,), what, advice))
+    return found
+
+
+def check_joined(survey: Survey) -> list[Finding]:
+    """Nodes that have not joined the cluster of their configuration yet."""
+    found = []
+    for name, own in sorted(survey.facts.items()):
+        if own.seeks:
+            what = f"{name} has joined none of {listed(own.seeks)} so far, and goes on trying"
+            advice = "start one of them, or correct its setting join; its log says whether they refuse it, and why"
+            found.append(Finding("joined", "error", (name,), what, advice))
     return found
 
 

@@ -79,6 +79,7 @@ class ClusterAgent:
 
     Attributes:
         config: the node's settings.
+        seeks: whom the node is to join by its configuration, while it has joined none of them.
         is_running: whether the protocols run, or can begin.
         missed_changes: tells members that have returned of the changes that they missed.
         dial_back: checks the addresses of nodes that join by this one.
@@ -94,9 +95,9 @@ class ClusterAgent:
         random: Random,
     ) -> None:
         """Receive the endpoint's datagrams from now on, with tasks in `nursery`."""
-        self._address = endpoint.address
-        self._own = str(endpoint.address)
+        self._address, self._own = endpoint.address, str(endpoint.address)
         self.config: NodeConfig = config
+        self.seeks: tuple[str, ...] = ()
         self._comm = comm
         self._groups = groups
         self._group_sync = GroupSync(groups)

@@ -256,6 +256,7 @@ class Diagnosis:
             certificate_ends_at=0.0 if certificates is None else certificates.own.ends_at,
             barred=self._reports.barred(),
             unreachable=self._reports.unreachable(),
+            seeks=list(self._agent.seeks[:_MOST_TRIED]),
         )
 
     def _gone(self) -> list[Gone]:

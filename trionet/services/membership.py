@@ -250,12 +250,12 @@ class Membership:
         if all(NodeAddress.of(seed) == self._own for seed in seeds):
             return
         done = trio.Event()
-        self.is_joining_at_start = True
+        self.is_joining_at_start, self._agent.seeks = True, tuple(seeds)
 
         async def join() -> None:
             with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node, or it stops
                 await self._join_despite_refusals(list(seeds), done)
-            self.is_joining_at_start = False
+            self.is_joining_at_start, self._agent.seeks = False, ()
             done.set()
 
         nursery.start_soon(join)

@@ -94,12 +94,16 @@ async def _within(client: Client, options: argparse.Namespace, target: Target) -
         try:
             return await _called(client, options, target)
         except (MethodNotFound, ServiceNotFound) as exc:
-            text = exc.text.partition(": did you mean ")[0]  # the hint has the whole name to write
-            raise type(exc)(f"{text}{await _hint(client, target)}", node=exc.node) from None
+            raise type(exc)(f"{exc.text}{await _hint(client, target, exc.text)}", node=exc.node) from None
 
 
-async def _hint(client: Client, target: Target) -> str:
-    """Return what to write in place of an unknown method, as the end of a sentence; nothing if that is not known."""
+async def _hint(client: Client, target: Target, text: str) -> str:
+    """Return what to write in place of an unknown method, as the end of a sentence.
+
+    Nothing if that is not known, or if the node's own `text` has said it.
+    """
+    if "did you mean" in text:
+        return ""
     try:
         methods: list[dict[str, Any]] = await client.call("inspection", "services")
     except TrionetError:

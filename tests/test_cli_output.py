@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.commands import run
 from tests.node_processes import ROOT, clean_environment
 from trionet import ConfigError, NodeAddress, NodeUnreachable, RemoteError, Replies
-from trionet.cli.output import Output, Table, duration_of, json_of, text_of
+from trionet.cli.frame import Command
+from trionet.cli.output import Output, Table, duration_of, error_text, json_of, text_of
 from trionet.cli.registry import MODULES
 from trionet.cli.targets import target_of
 from trionet.codec import JSON
@@ -73,6 +75,59 @@ def test_values_have_a_text_and_a_json_form() -> None:
 )
 def test_a_duration_is_shown_in_two_units(seconds: float, text: str) -> None:
     assert duration_of(seconds) == text
+
+
+HOSTILE = "\x1b]0;title\x07\x9b31m\x7f\r\u202egnp.exe"
+OBEYED = set("\x1b\x07\x9b\x7f\r\u202e")
+
+
+def test_no_terminal_obeys_a_nodes_text(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    output.line(HOSTILE)
+    output.renew(HOSTILE)
+    output.show(HOSTILE)
+    output.show({HOSTILE: [HOSTILE]})
+    output.show(HOSTILE, lambda text: text)
+    output.table(Table(["one"], [[HOSTILE], [{HOSTILE: HOSTILE}]]))
+    Output(is_json=True).show(HOSTILE)
+    out = capsys.readouterr().out.replace("\x1b[1A\r", "").replace("\x1b[K", "")
+    assert not OBEYED & set(out)
+    assert json.loads(out.splitlines()[-1]) == HOSTILE
+    assert not OBEYED & set(error_text(RemoteError(f"{HOSTILE}\nand more")))
+
+
+def test_a_long_text_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "".join(f"{number}, " for number in range(10_000))
+    Output().show(text)
+    assert capsys.readouterr().out == f"{text}\n"
+
+
+async def _fail(*_: object) -> bool:
+    raise RemoteError(f"{HOSTILE}\nand more")
+
+
+async def _break(*_: object) -> bool:
+    raise KeyError(HOSTILE)
+
+
+@pytest.mark.parametrize(("run_it", "status"), [(_fail, 3), (_break, 1)])
+def test_an_error_is_one_harmless_line_and_one_document(
+    run_it: Any, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Command("try", "Try it.", ["127.0.0.1:1"], run_it).main(["127.0.0.1:1", "--json"])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, err.count("\n")) == (status, 1)
+    assert not OBEYED & set(out + err)
+    assert json.loads(out)["error"]["indefinite"]
+
+
+@pytest.mark.parametrize(("redirect", "lines"), [("| true", 1), (">/dev/full", 2)])
+def test_an_error_that_nobody_reads_is_still_told_by_the_status(redirect: str, lines: int) -> None:
+    command = f"({sys.executable} -m trionet members 127.0.0.1:1 --json; echo $? >&2) {redirect}"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert "Traceback" not in done.stderr
+    assert (done.stderr.count("\n"), done.stderr.splitlines()[-1]) == (lines + 1, "1")
 
 
 def test_a_target_has_a_gid_names_and_arguments() -> None:

@@ -150,6 +150,12 @@ JSON_VALUES = st.recursive(
 )
 
 
+@pytest.mark.parametrize("own", [{"created": float("nan")}, {"created": 1e20}, {"levelname": None}, {"name": 3}])
+def test_a_record_with_odd_fields_of_its_own_is_a_line_too(own: dict[str, Any]) -> None:
+    record = logging.makeLogRecord({"msg": "hello", **own})
+    assert json.loads(JSONLogFormatter().format(record))["message"] == "hello"
+
+
 @given(st.text(), st.dictionaries(st.text().map("x{}".format), JSON_VALUES, max_size=4))
 def test_any_message_and_fields_are_one_line_of_json(message: str, fields: dict[str, Any]) -> None:
     assert formatted(msg=message, **fields)["message"] == message

@@ -26,6 +26,7 @@ from trionet import (
     Remote,
     RemoteError,
     RunningCall,
+    TemporarilyUnavailable,
     current_call,
     open_node,
     rpc,
@@ -444,6 +445,29 @@ async def test_a_handler_that_insists_is_reported_as_still_running(autojump_cloc
             b.release.set()
             await wait_until(lambda: bool(errors))
             assert not b.node._router.endings  # noqa: SLF001
+    assert isinstance(errors[0], CallCancelled)
+
+
+async def test_more_questions_than_a_peer_answers_are_refused_and_no_link_breaks() -> None:
+    async with open_nodes(2, max_calls_per_peer=4) as (a, b):
+        remote = a.remote(b.node.address, "insist")
+        async with calling(lambda: a.node.local.comm.send([], remote)) as errors:
+            (call,) = (await tree_with(a.node, 1)).calls
+            found = []
+
+            async def cancel() -> None:
+                found.append(await a.node.calls.cancel(call.id, within_s=DEADLINE_S))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(9):
+                    nursery.start_soon(cancel)
+                await wait_until(lambda: len(b.node._router.endings) > 0)  # noqa: SLF001
+                await trio.sleep(0.1)
+                b.release.set()
+            await wait_until(lambda: bool(errors))
+    refusals = [error for one in found for error in one.errors.values()]
+    assert {type(error) for error in refusals} == {TemporarilyUnavailable}
+    assert len(refusals) < len(found)
     assert isinstance(errors[0], CallCancelled)
 
 

@@ -17,7 +17,7 @@ from .errors import DecodeError, MalformedRequest, TrionetError, error_to_wire
 from .identity import SID, NodeAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "CallTree",
@@ -27,6 +27,7 @@ __all__ = [
     "call_name",
     "cancelled_from_plain",
     "tree_from_plain",
+    "with_all_below",
     "without_controls",
 ]
 
@@ -40,6 +41,8 @@ _MOST_NODES: Final = 3
 _MINUTE_S: Final = 60
 _HANGING: Final = "    "
 _LEAST_ROOM: Final = 20
+_DEEPEST: Final = 64
+"""The level at which deeper calls are drawn, too: only forged parents go so deep."""
 
 
 class WaitsFor(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,11 +184,12 @@ class CallTree(msgspec.Struct, frozen=True, kw_only=True):
         """
         more, last, on, off = _BRANCHES[ascii_only]
         trunk: list[bool] = []
-        for call, is_last in zip(self.calls, _last_ones(self.calls), strict=True):
-            del trunk[call.level :]
+        levels = [min(call.level, _DEEPEST) for call in self.calls]
+        for call, level, is_last in zip(self.calls, levels, _last_ones(levels), strict=True):
+            del trunk[level:]
             indent = "".join(off if done else on for done in trunk[1:])
             first, rest = (last, off) if is_last else (more, on)
-            if not call.level:
+            if not level:
                 first = rest = ""
             trunk.append(is_last)
             yield from _folded(indent + first, indent + rest + _HANGING, str(call), width)
@@ -253,6 +257,20 @@ def without_controls(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
+def with_all_below(calls: Iterable[RunningCall], call_id: str) -> tuple[RunningCall, ...]:
+    """Return those of a tree's calls with an id, and all that is below them, each once."""
+    found: list[RunningCall] = []
+    top: int | None = None
+    for call in calls:
+        if top is not None and call.level <= top:
+            top = None
+        if top is None and call.id == call_id:
+            top = call.level
+        if top is not None:
+            found.append(call)
+    return tuple(found)
+
+
 def _plain_errors(errors: Mapping[SID, TrionetError]) -> dict[SID, Any]:
     return {sid: error_to_wire(error) for sid, error in sorted(errors.items())}
 
@@ -267,11 +285,11 @@ def _plain_call(call: RunningCall) -> dict[str, Any]:
     return plain
 
 
-def _last_ones(calls: tuple[RunningCall, ...]) -> list[bool]:
-    """Return for each call whether it is the last child of its parent."""
-    found, followed = [True] * len(calls), set[int]()
-    for place in range(len(calls) - 1, -1, -1):
-        level = calls[place].level
+def _last_ones(levels: Sequence[int]) -> list[bool]:
+    """Return for each call, by the levels of all, whether it is the last child of its parent."""
+    found, followed = [True] * len(levels), set[int]()
+    for place in range(len(levels) - 1, -1, -1):
+        level = levels[place]
         found[place] = level not in followed
         followed = {one for one in followed if one < level} | {level}
     return found

@@ -60,8 +60,8 @@ class JSONLogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of `record`, without its end."""
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
-            "level": record.levelname.lower(),
+            "time": attempt(_time, record.created, default=_UNREADABLE),
+            "level": _text(record.levelname).lower(),
             "logger": record.name,
             "message": attempt(record.getMessage, default=_UNREADABLE),
         }
@@ -96,6 +96,10 @@ class JSONLogFormatter(logging.Formatter):
         if not record.exc_info:
             return attempt(self.formatStack, record.stack_info, default=_UNREADABLE) if record.stack_info else ""
         return attempt(self.formatException, record.exc_info, default=_UNREADABLE)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _plain(value: Any, depth: int) -> Any:

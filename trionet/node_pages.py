@@ -34,6 +34,7 @@ class NodePages:
         self._keys = keys
         self._document = b""
         self._made_of: tuple[int, tuple[str, ...]] | None = None
+        self._in_turn = trio.Lock()
         self._node: Node = weakref.proxy(node)  # which has the endpoint that has this
 
     @property
@@ -50,11 +51,12 @@ class NodePages:
 
     async def openapi(self) -> bytes:
         """Return its OpenAPI document, which is made in a thread when its methods, or keys, have changed."""
-        made_of = self._methods.version, self._security
-        if self._made_of != made_of:
-            write = partial(_document, list(self._methods), self._security)
-            self._document, self._made_of = await trio.to_thread.run_sync(write), made_of
-        return self._document
+        async with self._in_turn:
+            made_of = self._methods.version, self._security
+            if self._made_of != made_of:
+                write = partial(_document, list(self._methods), self._security)
+                self._document, self._made_of = await trio.to_thread.run_sync(write), made_of
+            return self._document
 
     def figures(self) -> NodeFigures:
         """Return its figures."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .call_tree import CallTree, CancelledCalls
+from .call_tree import CallTree, CancelledCalls, with_all_below
 from .current_call import answered_call
 from .errors import CallTimeout, MalformedRequest, TrionetError
 from .log_limits import about, limited_log
@@ -198,15 +198,15 @@ class RunningCalls:
         if not isinstance(call_id, str) or not call_id:
             raise MalformedRequest(f"a call is named by its id, a text, not by {call_id!r:.80}")
         before = await self.tree(within_s=within_s)
-        below = {id(one): one for call in before.find(call_id) for one in before.below(call)}
+        below = with_all_below(before.calls, call_id)
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.cancel_own, call_id)
             replies = await self._ask_all(_CANCEL, [call_id], within_s + _END_S)
         after = await self.tree(within_s=within_s) if below else before
         left = {(one.node, one.id) for one in after.calls}
         return CancelledCalls(
-            ended=tuple(one for one in below.values() if (one.node, one.id) not in left),
-            running=tuple(one for one in below.values() if (one.node, one.id) in left),
+            ended=tuple(one for one in below if (one.node, one.id) not in left),
+            running=tuple(one for one in below if (one.node, one.id) in left),
             errors={**before.errors, **replies.errors, **after.errors},
         )
 

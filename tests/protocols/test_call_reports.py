@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trionet import CallTimeout, DecodeError, NodeAddress, RunningCall
-from trionet.call_tree import CallTree, tree_from_plain
+from trionet.call_tree import CallTree, tree_from_plain, with_all_below
 from trionet.protocols.assembling import MOST_ROWS, assemble
 from trionet.protocols.call_reports import (
     MOST_CALLS,
@@ -263,6 +263,31 @@ def test_a_long_chain_of_calls_is_drawn() -> None:
     tree = assemble({A: report(*chain)})
     assert [one.level for one in tree.calls] == list(range(3000))
     assert len(list(tree.lines(width=80))) >= 3001
+
+
+def test_calls_of_one_forged_id_are_not_compared_with_each_other() -> None:
+    calls = tuple(CallReport("a", "a", str(A), "local", "s", "m", "anyone", 1.0) for _ in range(3))
+    tree = assemble({A: NodeReport(calls)})
+    assert len({id(call.waits_for[0]) for call in tree.calls}) == 1  # found once, for all of them
+
+
+def test_a_forged_chain_is_not_drawn_ever_further_to_the_right() -> None:
+    calls = tuple(CallReport(f"{n}", f"{n - 1}", str(A), "local", "s", "m", "anyone", 1.0) for n in range(1000))
+    tree = assemble({A: NodeReport(calls)})
+    assert max(call.level for call in tree.calls) == 999
+    assert max(map(len, tree.lines())) < 400
+
+
+@few
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab"))))
+def test_what_is_below_calls_with_an_id_is_found_once(shape: list[tuple[int, str]]) -> None:
+    calls, level = [], -1
+    for wanted, call_id in shape:
+        level = min(wanted, level + 1)
+        calls.append(RunningCall(node=A, id=call_id, gid="", service="", method="", principal="", age_s=0, level=level))
+    tree = CallTree(calls=tuple(calls))
+    expected = {id(one): one for call in tree.find("a") for one in tree.below(call)}
+    assert [id(one) for one in with_all_below(tree.calls, "a")] == list(expected)
 
 
 def test_a_drawing_of_three_levels() -> None:

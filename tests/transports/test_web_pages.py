@@ -139,6 +139,28 @@ def test_a_node_does_not_import_the_client_of_prometheus() -> None:
     assert found.stdout == "False\n"
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
+async def test_a_flood_of_questions_takes_one_thread_and_a_document_is_made_once(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most, times = 0, 0, 0
+
+    def slow(*_: object) -> Any:
+        nonlocal running, most, times
+        running, times = running + 1, times + 1
+        most = max(most, running)
+        trio.from_thread.run(trio.sleep, 0.01)
+        running -= 1
+        return ("", "text/plain") if path == "/metrics" else b"{}"
+
+    monkeypatch.setattr("trionet.transports.web_pages._exposition", slow)
+    monkeypatch.setattr("trionet.node_pages._document", slow)
+    async with trionet.open_node(trionet.NodeConfig(join=[])) as node, trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(page, node, path)
+    assert (most, times) == (1, 5 if path == "/metrics" else 1)
+
+
 async def test_metrics_need_the_scope_read_and_health_needs_nothing() -> None:
     async with open_keyed() as node:
         assert (await page(node, "/metrics")).status_code == 401

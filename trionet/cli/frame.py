@@ -27,7 +27,7 @@ from trionet.streams import OutputLost
 from .arguments import Parser
 from .client import open_client
 from .clients import access_of, add_client, add_token
-from .output import Output, ReaderGone
+from .output import Output, ReaderGone, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -184,13 +184,14 @@ class Command(NamedTuple):
         except ReaderGone:
             return Status.DONE
         except OutputLost as exc:
-            print(f"trionet {self.name}: {exc}", file=sys.stderr)
+            self._complain(str(exc))
             return Status.FAILED
         except Exception as exc:
             if options.debug:
                 raise
-            text = f"{type(exc).__name__}: {exc}".rstrip(": ")
-            print(f"trionet {self.name}: an error in trionet: {text} (--debug shows where)", file=sys.stderr)
+            text = f"an error in trionet: {type(exc).__name__}: {exc}".rstrip(": ")
+            self._complain(f"{text} (--debug shows where)")
+            self._show_error({"type": type(exc).__name__, "indefinite": True, "text": text}, options.output)
             return Status.FAILED
 
     async def _run(self, options: argparse.Namespace) -> bool:
@@ -199,12 +200,24 @@ class Command(NamedTuple):
             return await self.run(client, options)
 
     def _report(self, error: TrionetError, output: Output) -> int:
-        print(f"trionet {self.name}: {error}", file=sys.stderr)
+        self._complain(str(error))
         if isinstance(error, MalformedRequest) and error.node is None:  # no node has raised it
             return Status.USAGE
-        if output.is_json:
-            output.show({"error": error})
+        self._show_error(error, output)
         return Status.INDEFINITE if isinstance(error, IndefiniteError) else Status.FAILED
+
+    def _complain(self, text: str) -> None:
+        print(f"trionet {self.name}: {line_of(text)}", file=sys.stderr)
+
+    def _show_error(self, error: object, output: Output) -> None:
+        """Print the document of an error, if JSON is asked for; the exit status remains that of the error."""
+        if output.is_json:
+            try:
+                output.show({"error": error})
+            except ReaderGone:
+                pass
+            except OutputLost as exc:
+                self._complain(str(exc))
 
 
 def _is_like_address(word: str) -> bool:

@@ -2,7 +2,7 @@
 
 Invariants: with ``--json`` standard output holds one JSON document, or one for each line when following; text for
 people goes to a terminal in its width, and elsewhere in one line for each row. Without rich, the tables are the same,
-without colours.
+without colours. A text of a node's is never obeyed by the terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import trio
 
 from trionet.errors import IndefiniteError, TrionetError, error_to_wire
 from trionet.identity import NodeAddress
-from trionet.plain_data import printable
 from trionet.replies import Replies
 from trionet.streams import check_written, is_read
 
@@ -34,6 +33,7 @@ __all__ = [
     "ends_with_reader",
     "error_text",
     "json_of",
+    "line_of",
     "text_of",
 ]
 
@@ -42,8 +42,14 @@ _LEAST: Final = 8
 _LOOK_S: Final = 0.5
 _MINUTE_S: Final = 60
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-_ESCAPED: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_TURNING: Final = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""The characters that change the direction of writing, so that a line shows something else than it says."""
+_ESCAPED: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"} | {
+    code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *_TURNING)
+}
 """The characters that a terminal could obey: nodes send any text."""
+_ESCAPED_IN_JSON: Final = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029, *_TURNING)}
+"""Those that JSON may have as they are."""
 _REPLY_FIELDS: Final = ("id", "value", "values", "errors")
 _STYLES: Final = {"alive": "green", "suspect": "yellow", "failed": "red", "left": "dim"}
 
@@ -95,16 +101,20 @@ class Output:
         if isinstance(found, Table):
             self.table(found)
         else:
-            self._print(found)
+            self._print(_harmless(found))
 
     def line(self, text: str) -> None:
         """Print a line for people; nothing with ``--json``."""
         if not self.is_json:
-            self._print(text)
+            self._print(_harmless(text))
+
+    def renew(self, text: str) -> None:
+        """Print a line on a terminal in place of the last one."""
+        self._print(f"\x1b[1A\r{_harmless(text)}\x1b[K")
 
     def table(self, table: Table) -> None:
         """Print a table: with its head on a terminal and elsewhere; without rows its head alone."""
-        rows = [[text_of(cell).replace("\n", "\\n").expandtabs(1) for cell in row] for row in table.rows]
+        rows = [[line_of(text_of(cell)) for cell in row] for row in table.rows]
         width = shutil.get_terminal_size().columns if self.is_terminal else None
         if width is not None and _has_colours() and (lines := _coloured(table.columns, rows, width)) is not None:
             self._print(lines)
@@ -122,12 +132,22 @@ def text_of(value: Any) -> str:
     """Return a value for people: nothing for None; a text as it is, but control characters escaped; else JSON."""
     if value is None:
         return ""
-    return printable(str(value)).translate(_ESCAPED) if isinstance(value, str | NodeAddress) else json_of(value)
+    return _harmless(str(value)) if isinstance(value, str | NodeAddress) else json_of(value)
+
+
+def _harmless(text: str) -> str:
+    """Return a text with escapes for what a terminal could obey, and for what UTF-8 can't encode."""
+    return text.encode("utf-8", "backslashreplace").decode().translate(_ESCAPED)
+
+
+def line_of(text: str) -> str:
+    """Return a text for people in one line, with escapes for what a terminal could obey."""
+    return _harmless(text).replace("\n", "\\n").expandtabs(1)
 
 
 def error_text(error: TrionetError) -> str:
     """Return an error in one line."""
-    return f"error: {type(error).__name__}: {text_of(error.text)}"
+    return f"error: {type(error).__name__}: {line_of(error.text)}"
 
 
 def duration_of(seconds: float) -> str:
@@ -151,7 +171,7 @@ async def ends_with_reader(scope: trio.CancelScope) -> None:
 
 def json_of(value: Any) -> str:
     """Return a value as JSON: addresses as texts, errors as `described_error` has them, unknown kinds as texts."""
-    return msgspec.json.encode(value, enc_hook=_plain_value, order=None).decode()
+    return msgspec.json.encode(value, enc_hook=_plain_value, order=None).decode().translate(_ESCAPED_IN_JSON)
 
 
 def _plain_value(value: Any) -> Any:

@@ -3,7 +3,8 @@
 The caller's node and the parent's id name a call's parent, because an id is the same at every member of a fan-out.
 
 Invariants: every reported call is in the tree once, up to `MOST_ROWS`; a call whose parent is in no report is a root,
-and so is one of each circle of forged parents; the same reports give the same tree. The reports of different nodes are
+and so is one of each circle of forged parents; the same reports give the same tree; the time is that of a sort, however
+ids and parents are forged. The reports of different nodes are
 of slightly different moments, so that a call may be missing in one of two.
 """
 
@@ -140,6 +141,7 @@ class _Details:
     ) -> None:
         self._made: dict[tuple[str, str, str], RequestReport] = {}
         self._within: defaultdict[tuple[str, str], list[RequestReport]] = defaultdict(list)
+        self._answers: dict[tuple[str, str], tuple[WaitsFor, ...]] = {}
         self._orphans = {(str(caller), node, id_) for caller, report in reports.items() for node, id_ in report.orphans}
         for node, report in sorted(reports.items()):
             for request in report.requests:
@@ -198,8 +200,20 @@ class _Details:
 
     def _waits_for(self, row: _Row) -> tuple[WaitsFor, ...]:
         call = row.call
+        key = str(row.node), call.id
+        if (answers := self._answers.get(key)) is None:  # calls may have the same id: those of strangers, all of them
+            answers = self._answers[key] = self._awaited_calls(key)
+        pauses = []
+        for pause in sorted(set(call.pauses)):
+            if pause.kind in _KINDS:
+                kinds: dict[str, Any] = {"kind": pause.kind}
+                pauses.append(WaitsFor(what=pause.place, **kinds))
+        return (*answers, *pauses)
+
+    def _awaited_calls(self, key: tuple[str, str]) -> tuple[WaitsFor, ...]:
+        """Return the calls that a node makes within one with an id."""
         nodes: defaultdict[tuple[str, str], set[NodeAddress]] = defaultdict(set)
-        for request in self._within.get((str(row.node), call.id), ()):
+        for request in self._within.get(key, ()):
             address = _address(request.node)
             if address is not None and request.state in _STATES:
                 nodes[call_name(request.gid, request.service, request.method), request.state].add(address)
@@ -207,10 +221,6 @@ class _Details:
         for (what, state), found in sorted(nodes.items()):
             kinds: dict[str, Any] = {"kind": "call", "state": state}
             calls.append(WaitsFor(what=what, nodes=tuple(sorted(found)), **kinds))
-        for pause in sorted(set(call.pauses)):
-            if pause.kind in _KINDS:
-                kinds = {"kind": pause.kind}
-                calls.append(WaitsFor(what=pause.place, **kinds))
         return tuple(calls)
 
 

@@ -53,6 +53,7 @@ from .call_headers import (
 from .web_access import ANYONE
 from .web_bodies import Bodies
 from .web_connection import HTTPConnection
+from .web_endings import closing_unless_read
 from .web_errors import error_body, error_of, status_of
 from .web_origin import foreign_page_error
 from .web_pages import OPEN_PAGES, add_health, add_pages
@@ -186,7 +187,7 @@ def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISend
                 path = ""
             scope["path"] = path if path.startswith("/") else "/"
         try:
-            await _ignoring_gone_clients(app(scope, receive, send))
+            await _ignoring_gone_clients(app(scope, *closing_unless_read(scope, receive, send)))
         except Exception:
             raise
         except BaseException as exc:  # of the user's view; Hypercorn answers 500 to an Exception

@@ -46,7 +46,8 @@ def add_health(app: QuartTrio) -> None:
 
 
 def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
-    """Add the pages about the node; what takes long is done in a thread."""
+    """Add the pages about the node; what takes long is done in one thread at a time, so that the node stays prompt."""
+    in_turn = trio.CapacityLimiter(1)
 
     @app.get("/ready")
     async def ready() -> Response:
@@ -62,7 +63,7 @@ def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
     async def metrics() -> Response:
         write = partial(_exposition, pages.figures(), request.headers.get("Accept", ""))
         try:
-            text, content_type = await trio.to_thread.run_sync(write)
+            text, content_type = await trio.to_thread.run_sync(write, limiter=in_turn)
         except ImportError:
             body = error_body(NotFound(_NO_METRICS), limit_bytes)
             return Response(body, HTTPStatus.NOT_IMPLEMENTED, content_type=JSON.content_type)

@@ -336,7 +336,7 @@ def test_callers_find_room_while_four_windows_of_long_answers_wait() -> None:
 # ---- places, windows and credits
 
 
-@pytest.mark.parametrize("depth", [0, 3, DEEPEST, PACKETS])
+@pytest.mark.parametrize("depth", [0, 3, DEEPEST])
 def test_as_many_calls_as_promised_may_be_in_progress_at_a_depth_and_no_more(depth: int) -> None:
     core = open_core()  # two are
     for _ in range(3):
@@ -346,6 +346,14 @@ def test_as_many_calls_as_promised_may_be_in_progress_at_a_depth_and_no_more(dep
     assert not core.is_closed
     serve(core, encoded(call_frame(3, depth=depth)))
     assert reason(core) == "it broke the protocol: more than 2 calls at once at one depth, or one number twice"
+
+
+def test_calls_that_hold_no_slot_are_counted_by_the_receiver_alone() -> None:
+    core = open_core()  # two are
+    for number in (1, 2, 3):
+        assert core.incoming.is_full_at(PACKETS) == (number > 2)
+        serve(core, encoded(call_frame(number, depth=PACKETS)))
+    assert not core.is_closed
 
 
 @pytest.mark.parametrize(

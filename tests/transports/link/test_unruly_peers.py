@@ -86,10 +86,6 @@ BREACHES: dict[str, tuple[list[Frame] | bytes, str]] = {
         [HandPeer.call(number, "hold", depth=DEEPEST) for number in range(4)],
         "more than 3 calls at once",
     ),
-    "more calls than allowed among the packets": (
-        [HandPeer.call(number, "hold", depth=PACKETS) for number in range(4)],
-        "more than 3 calls at once",
-    ),
     "a chunked call in the window of another depth": (
         [_chunk(HandPeer.call(1, "echo", depth=1), direction_of_calls(2))],
         "a chunked CallFrame",

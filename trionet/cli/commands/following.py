@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trionet.cli.frame import Command
 from trionet.cli.looking import add_all, follow, look
-from trionet.cli.output import Table, text_of
+from trionet.cli.output import Table, line_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def _running(what: str, columns: list[str], row: Callable[[dict[str, Any]], list
         nodes = await client.members() if options.all else {client.node.sid: client.node}
 
         def line(sid: str, item: dict[str, Any]) -> str:
-            return "  ".join([sid, *row(item)] if options.all else row(item))
+            return "  ".join(map(line_of, [sid, *row(item)] if options.all else row(item)))
 
         return await follow(client, options, nodes, "inspection", f"watch_{what}", options.last, render=line)
 

@@ -53,7 +53,7 @@ class _Shown:
         self._last = spread
         about = "" if spread["estimate"] == spread["known"] else f", probably {spread['estimate']:.0f}"
         line = f"{spread['known']} of {spread['members']} members have it{about}, after {self.seconds:.3f} s"
-        self._output.line(f"\x1b[1A\r{line}\x1b[K" if is_live else line)
+        (self._output.renew if is_live else self._output.line)(line)
 
 
 async def _run(client: Client, options: argparse.Namespace) -> bool:

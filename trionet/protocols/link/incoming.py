@@ -1,7 +1,7 @@
 """The peer's calls on a link.
 
-Invariants: no more calls are in progress at any depth than the hello announced. Each call gets one answer. Any answer
-confirms a cancel.
+Invariants: no more calls are in progress at any depth than the hello announced; at depth `PACKETS` the transport
+refuses further ones. Each call gets one answer. Any answer confirms a cancel.
 """
 
 from __future__ import annotations
@@ -61,10 +61,17 @@ class IncomingCalls:
         Raises:
             FrameError: the peer broke the rules.
         """
-        if frame.msg_id in self.running or self._running_at[frame.depth] >= self._max_calls:
+        if frame.msg_id in self.running or (frame.depth != PACKETS and self.is_full_at(frame.depth)):
             raise FrameError(f"more than {self._max_calls} calls at once at one depth, or one number twice")
         self._liveness.used_at = self._liveness.heard_at
         return IncomingCall(frame, size, is_chunked, frame.credit or 0)
+
+    def is_full_at(self, depth: int) -> bool:
+        """Whether as many calls are in progress at a depth as the hello announced.
+
+        The caller holds no slots for those of depth `PACKETS`, so that only this side can count them.
+        """
+        return self._running_at[depth] >= self._max_calls
 
     def accept(self, call: IncomingCall) -> None:
         """Register a running call, until `answer`."""

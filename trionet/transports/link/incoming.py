@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trionet.codec import MESSAGEPACK
-from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
+from trionet.errors import (
+    MalformedRequest,
+    MessageTooLarge,
+    RemoteError,
+    TemporarilyUnavailable,
+    TrionetError,
+    error_to_wire,
+)
 from trionet.message import PACKET, Call, valid_parent
 from trionet.nesting import PACKETS, depth_inside
 from trionet.prepared_call import HandlerCancelled, is_awaitable
@@ -77,6 +84,8 @@ class LinkServer:
         awaitable: Awaitable[Any] | None = None
         try:
             prepared = self._prepare(frame)
+            if frame.depth == PACKETS and self._calls.is_full_at(PACKETS) and not _is_packet(frame):
+                raise TemporarilyUnavailable("too many questions of this kind are being answered: ask again later")
             has_room = self._outbox.has_room and not self._calls.is_full
             if prepared.method.is_sync and (has_room or _is_packet(frame)):
                 value = prepared.begin()

@@ -598,13 +598,25 @@ def test_a_simulation_calls_by_method_and_the_same_seed_gives_the_same_answers()
 
 
 PROGRAM = """
+from __future__ import annotations  # texts, which name what does not travel with them
 import dataclasses
+from typing import TYPE_CHECKING
+
 import trionet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclasses.dataclass
+class Note:
+    text: str
 
 
 @dataclasses.dataclass
 class Order:
     item: str
+    note: Note | None = None
 
 
 @trionet.error(name="till.closed")
@@ -619,7 +631,11 @@ class Till:
     def sell(self, order: Order) -> Order:
         if order.item == "tea":
             raise Closed(order.item)
-        return Order(order.item.upper())
+        return Order(order.item.upper(), order.note)
+
+    @trionet.rpc
+    async def notes(self) -> AsyncIterator[Note]:
+        yield Note("no milk")
 
 
 async def main(node: trionet.Node) -> None:
@@ -633,7 +649,9 @@ async def main(node: trionet.Node) -> None:
     await node.local.groups.put("trusting", [trusting])
     group = node.group("trusting")
     (await group.routes.put(Till)).raise_errors()  # by value: it is the script's own
-    (await group.call(Till.sell, Order("milk"))).raise_errors()
+    (await group.call(Till.sell, Order("milk", Note("cold")))).raise_errors()
+    async with group.stream(Till.notes) as notes:
+        print(*[note async for _, note in notes])
     replies = await group.call(Till.sell, Order("tea"))
     print(*(type(error).__name__ for error in replies.errors.values()))
 
@@ -648,4 +666,9 @@ def test_a_script_calls_the_classes_that_it_defines_itself(tmp_path: Path) -> No
     result = subprocess.run(
         [sys.executable, "till.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
-    assert result.stdout.splitlines() == ["Order(item='MILK')", "closed for tea", "Closed"], result.stderr
+    assert result.stdout.splitlines() == [
+        "Order(item='MILK', note=None)",
+        "closed for tea",
+        "Note(text='no milk')",
+        "Closed",
+    ], result.stderr

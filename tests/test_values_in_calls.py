@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.travelling import is_same, values
 from tests.waiting import DEADLINE_S
-from trionet import Aggregate, CallTimeout, NodeConfig, Remote, Replies, open_node
+from trionet import Aggregate, CallTimeout, Done, NodeConfig, Remote, Replies, open_node
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -93,10 +93,11 @@ async def test_a_nodes_call_to_itself_passes_through_the_codec(transport: str) -
     [
         Replies({"b": 1}, {"a": CallTimeout("late")}),
         Aggregate((3,), {"a": 3}, {}),
+        Done((1, 2), 0, "b", 2, CallTimeout("late"), is_error=True),
         {"values": 1, "error": 2},
         {"error": {"code": 0, "text": "no error, but a value that looks like one"}},
     ],
-    ids=["replies", "aggregate", "like replies", "like an error"],
+    ids=["replies", "aggregate", "one of a map", "like replies", "like an error"],
 )
 async def test_the_replies_of_a_group_come_back_as_what_they_are(transport: str, value: Any) -> None:
     """The HTTP face shows them in a form of its own at the top of an answer; inside a value they have a tag."""

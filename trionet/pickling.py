@@ -5,10 +5,13 @@ Reading such bytes runs what their maker wants. So whoever reads them must know 
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import io
 import pickle
-from types import FunctionType
+import sys
+import typing
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["pickled", "unpickled"]
 
 _CACHE: Final = "__msgspec_cache__"
+_ABCS: Final = {name: getattr(collections.abc, name) for name in collections.abc.__all__}
 _WITH_SETTER: Final = 6
 """The length of a reduction that has its own function to set the state."""
 
@@ -71,6 +75,8 @@ def _pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, FunctionType) and type(obj) is not FunctionType:
                 return NotImplemented  # it only acts as a function, and knows how it is pickled
+            if type(obj) is FunctionType:
+                return _with_annotations(super().reducer_override(obj), obj, obj.__globals__)
             if not issubclass(type(obj), type):
                 return super().reducer_override(obj)
             name = attempt(name_of_type, obj, default=None)
@@ -79,6 +85,8 @@ def _pickler() -> Any:
             reduced = super().reducer_override(obj)
             if not isinstance(reduced, tuple) or len(reduced) != _WITH_SETTER:
                 return reduced  # it has an import path
+            module = sys.modules.get(obj.__module__)
+            reduced = _with_annotations(reduced, obj, {} if module is None else vars(module))
             if issubclass(obj, msgspec.Struct):
                 raise pickle.PicklingError(
                     f"the msgspec.Struct {obj.__qualname__} would lose its fields: make it a dataclass, or give it an "
@@ -91,6 +99,27 @@ def _pickler() -> Any:
             return (*reduced[:-1], functools.partial(_set_registered, name, reduced[-1]))
 
     return Pickler
+
+
+def _with_annotations(reduced: Any, obj: Any, namespace: dict[str, Any]) -> Any:
+    """Return the reduction of a function or a class, with its annotations in place of their texts, as far as known.
+
+    What a text names does not travel with it, so the receiver would not know it.
+    """
+    if not isinstance(reduced, tuple) or len(reduced) != _WITH_SETTER:
+        return reduced  # it has an import path
+    state = next((part for part in reduced[2] if "__annotations__" in part), None)
+    if state is not None and any(isinstance(each, str) for each in state["__annotations__"].values()):
+        state["__annotations__"] = {
+            name: attempt(_evaluated, each, namespace, default=each) if isinstance(each, str) else each
+            for name, each in state["__annotations__"].items()
+        }
+    return reduced
+
+
+def _evaluated(text: str, namespace: dict[str, Any]) -> Any:
+    single = SimpleNamespace(__annotations__={"it": text})
+    return typing.get_type_hints(single, _ABCS | namespace, include_extras=True)["it"]
 
 
 def _set_registered(name: str, set_state: Callable[[type, Any], object], cls: type, state: Any) -> type:

@@ -8,6 +8,7 @@ import msgspec
 import trio
 
 from trionet.async_blocks import async_block
+from trionet.codec import register_type
 from trionet.errors import MalformedRequest, OrphanedCalls
 from trionet.nurseries import open_background_nursery
 from trionet.protocols.mapping import ItemMap
@@ -30,6 +31,8 @@ __all__ = ["MapOptions", "Results", "open_map"]
 
 Item = TypeVar("Item")
 R = TypeVar("R")
+
+register_type(Done, name="trionet:Done")
 
 
 class Results(trio.abc.ReceiveChannel[Done[Item, R]], Generic[Item, R]):

@@ -291,6 +291,26 @@ async def test_wrong_usage_is_one_line_and_status_2(up: Start, arguments: list[s
     assert await command.read_line() == ""
 
 
+async def test_the_nodes_are_one_cluster_which_sees_one_fail(up: Start) -> None:
+    command = up("3", "--json", "--config", PROBE % ', "profile": "local"')
+    addresses = await command.addresses()
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+
+            async def wait_for(expected: list[NodeAddress], of: list[NodeAddress]) -> None:
+                remotes = [Remote(node=each, service="membership", method="members") for each in of]
+                while True:
+                    seen = [await node.local.comm.send([], remote) for remote in remotes]
+                    if all({member.node for member in members} == set(expected) for members in seen):
+                        return
+                    await trio.sleep(0.05)
+
+            await wait_for(addresses, addresses)
+            pid = await node.local.comm.send([], Remote(node=addresses[0], service="probe", method="pid"))
+            os.kill(pid, signal.SIGKILL)
+            await wait_for(addresses[1:], addresses[1:])
+
+
 async def test_with_join_the_nodes_become_members_of_a_cluster(up: Start) -> None:
     with trio.fail_after(DEADLINE_S):
         async with open_node(NodeConfig(join=[])) as node:

@@ -20,13 +20,15 @@ import trionet
 from tests.waiting import wait_until
 from trionet.call_counts import MOST_SETS, OTHER, OUTCOMES, CallCounts
 from trionet.histograms import (
+    AT,
     LIMITS_S,
     SKIP,
+    STRIDE,
     SUM,
     UNIT_NS,
+    UNTIMED,
     count_s,
     count_timed,
-    count_untimed,
     durations,
     new_histogram,
     total,
@@ -255,18 +257,47 @@ def test_a_histogram_has_each_duration_in_the_bucket_of_its_limits(spent: list[i
     assert total(found, durations(new_histogram())) == found
 
 
-def test_fast_ones_are_timed_now_and_then_and_each_counts() -> None:
+def test_of_fast_ones_one_in_eight_is_timed_and_each_counts() -> None:
     histogram = new_histogram()
     count_timed(histogram, 0, 1_000_000)
-    assert histogram[SKIP] == 0
+    assert histogram[STRIDE] == 0
     count_timed(histogram, 880_000, 1_030_000)
-    assert histogram[SKIP] == 7
-    for _ in range(7):
-        count_untimed(histogram)
-    count_timed(histogram, 1_000_000, 1_030_000)  # in virtual time many end at once
+    assert histogram[STRIDE] == 7
+    histogram[UNTIMED] += 7
+    count_timed(histogram, 1_250_000, 1_300_000)  # the eighth, within 8 times 50 us
+    assert histogram[STRIDE] == 7
+    histogram[UNTIMED] += 2
+    count_timed(histogram, 1_000_000, 3_000_000)
+    assert histogram[STRIDE] == 0
+    count_timed(histogram, 2_970_000, 3_000_000)  # in virtual time many end at once
+    assert histogram[STRIDE] == 0
     found = durations(histogram)
-    assert (found.count, sum(found.buckets), found.buckets[0], found.buckets[2]) == (10, 10, 1, 8)
-    assert found.sum_s == pytest.approx(0.001 + 8 * 0.00015 + 0.00003)
+    assert (found.count, sum(found.buckets)) == (14, 14)
+    assert (found.buckets[0], found.buckets[1], found.buckets[2]) == (1, 3, 8)
+    assert found.sum_s == pytest.approx(0.001 + 8 * 0.00015 + 3 * 0.00005 + 0.002 + 0.00003)
+
+
+async def test_of_many_fast_calls_at_once_few_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+
+    def now_ns() -> int:
+        nonlocal reads
+        reads += 1
+        return reads * 1_000
+
+    async with trionet.open_node() as node:
+        await node.local.routes.put({"echo": lambda x: x}, "echo")
+        remote = trionet.Remote(node=node.address, service="echo", method="echo")
+        for _ in range(3):
+            await node.local.comm.send([1], remote)
+        histogram = node.local.comm.counts.of("echo", "echo").ok
+        histogram[STRIDE], histogram[SKIP], histogram[AT] = 7, 0, 0
+        monkeypatch.setattr(node.local.comm, "_now_ns", now_ns)
+        async with trio.open_nursery() as nursery:
+            for _ in range(64):
+                nursery.start_soon(node.local.comm.send, [1], remote)
+        assert durations(histogram).count == 67
+        assert reads == 16  # the begin and the end of one in eight
 
 
 def test_a_time_that_went_back_counts_as_none_and_one_of_years_in_the_last_bucket() -> None:

@@ -265,6 +265,19 @@ async def test_a_call_that_has_no_place_is_queued_and_one_without_a_connection_i
     ]
 
 
+async def test_a_call_that_waits_for_a_sign_of_life_of_its_peer_is_queued(autojump_clock: Any) -> None:
+    async with open_cluster() as cluster:
+        a, _, c = await start_desks(cluster)
+        path = [[str(c.node.address)]]
+        own = a.remote(a.node.address, "ask")
+        async with calling(lambda: a.node.local.comm.send(path, own)):
+            await tree_with(a.node, 2)
+        await trio.sleep(60)
+        cluster.network.down.add(c.node.address)
+        async with calling(lambda: a.node.local.comm.send(path, own)):
+            await wait_until(lambda: states_in(a.node.dump()) == {"queued"})
+
+
 async def test_a_report_needs_no_place() -> None:
     async with open_nodes(2, max_calls_per_peer=1) as (a, b):
         remote = a.remote(b.node.address, "hold")

@@ -48,6 +48,10 @@ class Counter:
     async def runs_asyncio(self) -> None:
         await asyncio.sleep(1)
 
+    @trionet.rpc
+    def calls_from_no_thread(self) -> None:
+        trio.from_thread.run(trio.sleep, 0)
+
     @rpc(thread=True)
     def waits_in_a_thread(self) -> None:
         trio.lowlevel.current_task()
@@ -305,6 +309,7 @@ async def _misuse(use: str, node: Any) -> None:
         ("runs_trio", "Trio runs this already: write 'await function(...)', in an async function"),
         ("runs_asyncio", "no running event loop; Trio runs this, not asyncio: use Trio's functions"),
         ("waits_in_a_thread", "Trio does not run in this thread: use trio.from_thread.run(function)"),
+        ("calls_from_no_thread", "where Trio runs, as in a handler, write 'await function(...)'"),
         ("forgets_await", AWAIT),
         ("plain_generator", "to stream, make the method async: 'async def' with 'yield'"),
     ],
@@ -313,6 +318,26 @@ async def test_a_handler_that_misuses_trio_is_told_so_at_the_caller(node: Node, 
     with pytest.raises(RemoteError, match=re.escape(text)) as caught:
         await ask(node, method)
     assert text not in caught.value.message or method == "plain_generator"  # that is Python's own
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("wait", "options of a call come before it: options(wait=...).call(...)"),
+        ("service", "options of a call come before it: options(service=...).call(...)"),
+        ("timeout", "deadlines are Trio's: put 'with trio.fail_after(seconds):' around the call"),
+        ("amuont", None),
+    ],
+)
+async def test_an_option_among_the_arguments_is_told_from_one(node: Node, name: str, text: str | None) -> None:
+    anything: Any = node
+    for call in (
+        lambda: anything.call(node, Counter.add, 1, **{name: 1}),
+        lambda: node.all.call(Counter.add, **{name: 1}),
+    ):
+        with pytest.raises(MalformedRequest) as caught:
+            await call()
+        assert caught.value.text.endswith(f"unexpected keyword argument '{name}'" + (f"; {text}" if text else ""))
 
 
 async def test_a_method_without_a_mark_and_a_misspelled_name_are_told(node: Node) -> None:

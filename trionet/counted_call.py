@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import trio
 
 from .call_counts import outcome_of
 from .current_call import AnsweredCall
-from .histograms import AT, count_timed, count_untimed
+from .histograms import AT, UNTIMED, count_timed
 
 if TYPE_CHECKING:
     from .arguments import Method
@@ -26,23 +27,27 @@ class CountedCall(AnsweredCall):
         call: the call itself.
     """
 
-    __slots__ = ("_begun_ns", "_counts", "call", "method")
+    __slots__ = ("_begun_ns", "call", "method")
 
     method: Method
     call: Call
-    _counts: CallCounts
     _begun_ns: int
+
+    @property
+    @abstractmethod
+    def counts(self) -> CallCounts:
+        """Counts it."""
 
     def note_success(self) -> None:
         """Count it as one that returned a value."""
         begun_ns, self._begun_ns = self._begun_ns, -1
         ok = self.method.ok
         if ok is None:
-            ok = self.method.ok = self._counts.of(self.call.service, self.call.method).ok
+            ok = self.method.ok = self.counts.of(self.call.service, self.call.method).ok
         if begun_ns:
-            count_timed(ok, begun_ns, self._counts.now_ns())
+            count_timed(ok, begun_ns, self.counts.now_ns())
         else:
-            count_untimed(ok)
+            ok[UNTIMED] += 1
 
     def note_failure(self, exc: BaseException) -> None:
         """Count it as one whose handler ended with `exc`, which is in its own words unless it was cancelled."""
@@ -52,6 +57,6 @@ class CountedCall(AnsweredCall):
         """Count it, unless it has been counted."""
         begun_ns, self._begun_ns = self._begun_ns, -1
         if begun_ns >= 0:
-            counts = self._counts
+            counts = self.counts
             found = counts.of(self.call.service, self.call.method)
             counts.failed(found, outcome, counts.now_ns() - (begun_ns or found.ok[AT]))

@@ -3,8 +3,9 @@
 A histogram has `BUCKETS` counts, and at `SUM` the sum in nanoseconds. The first bucket is for up to 50 us, and each
 further one for up to twice as much; the last are out of reach, so that no index needs a check.
 
-To read the clock costs more than all else. So where two of a kind end within 50 us of each other, the next seven are
-not timed (`SKIP`), and count as the last one that was. The number of them is exact in any case.
+To read the clock costs more than all else. So where calls of a kind end within 50 us of each other, one in eight is
+timed: as calls begin, `SKIP` counts down from `STRIDE` to it. The others count as the last one that was timed:
+``histogram[UNTIMED] += 1``. The number of them is exact in any case.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ __all__ = [
     "LIMITS_S",
     "NO_DURATIONS",
     "SKIP",
+    "STRIDE",
     "SUM",
     "UNIT_NS",
+    "UNTIMED",
     "Durations",
+    "begin_timed",
     "count_s",
     "count_timed",
-    "count_untimed",
     "durations",
     "new_histogram",
     "total",
@@ -35,10 +38,12 @@ UNIT_NS: Final = 50_000
 SUM: Final = 64
 SKIP: Final = SUM + 1
 AT: Final = SUM + 2
-_BUCKET: Final = SUM + 3
-_SPENT: Final = SUM + 4
+UNTIMED: Final = SUM + 3
+STRIDE: Final = SUM + 4
+_BUCKET: Final = SUM + 5
+_SPENT: Final = SUM + 6
 _FAST_NS: Final = 50_000
-_UNTIMED: Final = 7
+_MOST_UNTIMED: Final = 7
 _SHOWN: Final = 22
 
 LIMITS_S: Final = tuple(UNIT_NS / 1e9 * 2**power for power in range(_SHOWN))
@@ -68,21 +73,33 @@ def new_histogram() -> list[int]:
     return [0] * (_SPENT + 1)
 
 
+def begin_timed(histogram: list[int] | None, now_ns: int) -> int:
+    """Return `now_ns`, at the begin of a call that is timed; so many of the next ones as the stride says are not."""
+    if histogram is not None:
+        histogram[SKIP] = histogram[STRIDE]
+    return now_ns
+
+
 def count_timed(histogram: list[int], begun_ns: int, now_ns: int) -> None:
-    """Count a duration that ends now; after two within `_FAST_NS`, the next ones are not timed."""
-    spent_ns, gap_ns = now_ns - begun_ns, now_ns - histogram[AT]
+    """Count a duration that ends now; where they end fast, few of the next ones are timed."""
+    spent_ns, gap_ns, stride = now_ns - begun_ns, now_ns - histogram[AT], histogram[STRIDE]
     bucket = (spent_ns // UNIT_NS).bit_length()
     histogram[bucket] += 1
     histogram[SUM] += spent_ns
     histogram[AT] = now_ns
-    if 0 < gap_ns < _FAST_NS:  # in virtual time it is often 0
-        histogram[SKIP], histogram[_BUCKET], histogram[_SPENT] = _UNTIMED, bucket, spent_ns
+    if 0 < gap_ns < _FAST_NS * (stride + 1):  # in virtual time it is often 0
+        if histogram[UNTIMED]:
+            _settle(histogram)
+        histogram[STRIDE], histogram[_BUCKET], histogram[_SPENT] = _MOST_UNTIMED, bucket, spent_ns
+    else:
+        histogram[STRIDE] = 0
 
 
-def count_untimed(histogram: list[int]) -> None:
-    """Count a duration that was not timed: as the last one that was."""
-    histogram[histogram[_BUCKET]] += 1
-    histogram[SUM] += histogram[_SPENT]
+def _settle(histogram: list[int]) -> None:
+    """Count the durations that were not timed as the last one that was."""
+    untimed, histogram[UNTIMED] = histogram[UNTIMED], 0
+    histogram[histogram[_BUCKET]] += untimed
+    histogram[SUM] += untimed * histogram[_SPENT]
 
 
 def count_s(histogram: list[int], seconds: float) -> None:
@@ -94,6 +111,7 @@ def count_s(histogram: list[int], seconds: float) -> None:
 
 def durations(histogram: list[int]) -> Durations:
     """Return what a histogram has counted."""
+    _settle(histogram)
     buckets = [*histogram[:_SHOWN], sum(histogram[_SHOWN:SUM])]
     return Durations(sum(buckets), histogram[SUM] / 1e9, buckets)
 

@@ -27,45 +27,46 @@ class MethodTable:
 
     Attributes:
         version: the number of changes so far.
+        by_name: the methods by gid, service and name; changed by this class only.
     """
 
     def __init__(self) -> None:
         self.version: int = 0
-        self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
+        self.by_name: dict[str, dict[str, Mapping[str, Method]]] = {}
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
         self.version += 1
-        self._services.setdefault(gid, {})[service] = methods
+        self.by_name.setdefault(gid, {})[service] = methods
 
     def remove(self, gid: str, service: str | None) -> None:
         """Remove `service`, or all of `gid`, if it exists."""
         self.version += 1
         if service is None:
-            self._services.pop(gid, None)
+            self.by_name.pop(gid, None)
         else:
-            self._services.get(gid, {}).pop(service, None)
+            self.by_name.get(gid, {}).pop(service, None)
 
     def clear(self) -> None:
         """Remove all methods."""
         self.version += 1
-        self._services.clear()
+        self.by_name.clear()
 
     def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
         """Return the methods of `gid`, by service and name."""
-        return self._services.get(gid, {})
+        return self.by_name.get(gid, {})
 
     def get(self, gid: str, service: str, method: str) -> Method | None:
         """Return a method; None if there is no such one."""
         try:
-            return self._services[gid][service][method]
+            return self.by_name[gid][service][method]
         except KeyError:
             return None
 
     def missing(self, gid: str, service: str, method: str, *, may_suggest: bool) -> NotFound:
         """Return the error for a method that does not exist; `may_suggest` similar names."""
         suggest = similar if may_suggest else _no_similar
-        services = self._services.get(gid)
+        services = self.by_name.get(gid)
         if services is None:
             return GroupNotFound(f"there is no group {gid!r:.130} on this node")
         methods = services.get(service)
@@ -77,7 +78,7 @@ class MethodTable:
 
     def __iter__(self) -> Iterator[tuple[str, str, str, Method]]:
         """Iterate over the gid, service, name and method of all methods."""
-        for gid, services in self._services.items():
+        for gid, services in self.by_name.items():
             for service, methods in services.items():
                 for name, method in methods.items():
                     yield gid, service, name, method

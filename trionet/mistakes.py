@@ -14,7 +14,7 @@ from .user_code import described, leaves
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["add_hints", "hint_of", "similar"]
+__all__ = ["add_hints", "hint_of", "option_hint", "similar"]
 
 _MOST_CHARS: Final = 40
 _MOST_KNOWN: Final = 100
@@ -40,6 +40,12 @@ _HINTS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
         r"must be called from async context",
         "Trio does not run in this thread: use trio.from_thread.run(function), in a thread of trio.to_thread.run_sync",
     ),
+    (
+        RuntimeError,
+        r"this thread wasn't created by Trio",
+        "where Trio runs, as in a handler, write 'await function(...)', in an async function; a thread that calls "
+        "trio.from_thread.run(function) is started by trio.to_thread.run_sync",
+    ),
     (AttributeError, r"'coroutine' object", _AWAIT),
     (TypeError, r"'coroutine' (object|and)|(and|of) 'coroutine'|got coroutine", _AWAIT),
     (
@@ -59,6 +65,20 @@ _HINTS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
         "a service is called by node.call(address, Class.method); trionet's own services are those of node.local",
     ),
 )
+
+
+_UNEXPECTED: Final = re.compile(r"unexpected keyword argument '(\w+)'$")
+_OPTIONS: Final = frozenset({"gid", "orphans", "partial", "service", "wait"})
+_TIMES: Final = frozenset({"deadline", "timeout", "timeout_s"})
+
+
+def option_hint(text: str) -> str:
+    """Return the end of a sentence about arguments that don't fit: how to say what is said about calls otherwise."""
+    found = _UNEXPECTED.search(text)
+    name = found[1] if found else ""
+    if name in _OPTIONS:
+        return f"; options of a call come before it: options({name}=...).call(...)"
+    return "; deadlines are Trio's: put 'with trio.fail_after(seconds):' around the call" if name in _TIMES else ""
 
 
 def similar(name: str, known: Iterable[str]) -> str:

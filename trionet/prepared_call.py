@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import msgspec
 import trio
@@ -17,7 +17,7 @@ from .blocking import handles_calls
 from .counted_call import CountedCall
 from .current_call import CurrentCall, Ending, Endings
 from .errors import CallCancelled, CallTimeout
-from .histograms import SKIP
+from .histograms import SKIP, UNTIMED, begin_timed
 from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .threads import ThreadPools
 
 __all__ = ["HandlerCancelled", "PreparedCall", "Runner", "is_awaitable"]
+
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+"""Types of most values, which can't be awaited: to ask a type for what it does not have takes as long as a call."""
 
 
 class Runner(Protocol):
@@ -75,18 +78,22 @@ class PreparedCall(CountedCall):
     ) -> None:
         self.method: Method = method
         self.call: Call = call
-        self._counts = counts = router.counts
         ok = method.ok
-        if ok is None or not ok[SKIP]:
-            self._begun_ns = counts.now_ns()
-        else:  # it is not timed
+        if ok is not None and ok[SKIP]:  # it is not timed
             ok[SKIP] -= 1
             self._begun_ns = 0
+        else:
+            self._begun_ns = begin_timed(ok, router.counts.now_ns())
         self.started_at: float
         self._router = router
         self._args = args
         self._kwargs = kwargs
         self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
+
+    @property
+    def counts(self) -> CallCounts:
+        """Counts it."""
+        return self._router.counts
 
     @property
     def inner_depth(self) -> int:
@@ -140,8 +147,11 @@ class PreparedCall(CountedCall):
         except BaseException as exc:
             self.note_failure(exc)
             raise
-        if not hasattr(type(value), "__await__"):  # else `finish` counts it
-            self.note_success()
+        if type(value) in _PLAIN or not is_awaitable(value):  # else `finish` counts it
+            if self._begun_ns:
+                self.note_success()
+            else:  # the same, for the most frequent case
+                self.method.ok[UNTIMED] += 1  # type: ignore[index]  # it is set where calls are not timed
         return value
 
     @handles_calls
@@ -261,7 +271,8 @@ class PreparedCall(CountedCall):
 
 def is_awaitable(value: Any) -> bool:
     """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
-    return hasattr(type(value), "__await__")
+    kind = type(value)
+    return kind not in _PLAIN and hasattr(kind, "__await__")
 
 
 def _reraise(exc: BaseException) -> NoReturn:

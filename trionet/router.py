@@ -107,11 +107,11 @@ class Router:
         """
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
-        found = self.methods.get(gid, service, method)
-        if found is None:
+        try:
+            return self.methods.by_name[gid][service][method]
+        except KeyError:
             may_suggest = self.access is None or not self.access.is_active  # others might not be permitted to know
-            raise self.methods.missing(gid, service, method, may_suggest=may_suggest)
-        return found
+            raise self.methods.missing(gid, service, method, may_suggest=may_suggest) from None
 
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.

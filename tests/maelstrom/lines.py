@@ -67,6 +67,7 @@ class LinesEndpoint:
     app = None
     keys = LiveKeys()
     links = None
+    certificates = None
     requests_refused = 0
     has_real_address = False
     connections_refused = 0

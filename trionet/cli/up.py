@@ -1,4 +1,4 @@
-"""``trionet up N``: several nodes in one group, until Ctrl-C."""
+"""``trionet up N``: several nodes in one cluster, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ __all__ = ["main", "make_parser"]
 _DESCRIPTION = """\
 Run N nodes, by default each a process of its own on this machine, until Ctrl-C or SIGTERM; then stop them all.
 
-The group "all" of each node contains all of them. When they accept calls, their addresses are printed. Each line that
-a node prints begins with its SID and address. With --join the nodes become members of a cluster, and join it.
+They are a cluster: each is a member, sees the others fail, and has all of them in its group "all". With --join they
+join the cluster of another node. When they accept calls, their addresses are printed. Each line that a node prints
+begins with its SID and address.
 """
 
 _EPILOG = """\
@@ -65,6 +66,9 @@ exit status: 0 stopped, 1 a node did not boot, or all have ended and one of them
 
 _AT_ONCE: Final = 8
 """How many boot at once: by default an sshd begins to refuse at 10 unauthenticated connections."""
+
+_JOIN_S: Final = 10.0
+"""How long they may take to become one cluster."""
 
 _GROUP: Final = "up"
 
@@ -98,11 +102,11 @@ def _run(options: argparse.Namespace) -> int:
 def _configs(config: NodeConfig, count: int, *, has_to_come: bool) -> list[NodeConfig]:
     """Return the configuration of each node. They get the keys of this process, and need no path of their file.
 
-    Before a rollout there is none yet; then each node reads it.
+    Before a rollout there is none yet; then each node reads it. A node that is to join none begins a cluster.
     """
-    key_file = config.key_file if has_to_come else None
+    key_file, join = config.key_file if has_to_come else None, config.join or []
     return [
-        msgspec.structs.replace(config, port=config.port and config.port + number, key_file=key_file)
+        msgspec.structs.replace(config, port=config.port and config.port + number, key_file=key_file, join=join)
         for number in range(count)
     ]
 
@@ -131,7 +135,7 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
                 async with open_node(_root(configs[0], keys), keys=keys) as node:
                     events = node.events()
                     addresses = await _start(node, configs)
-                    await _introduce(node, addresses)
+                    await _introduce(node, addresses, are_to_join=not configs[0].join)
                     has_certificates = configs[0].certificate_file is not None
                     then = partial(_reload_all, node, addresses) if has_certificates else None
                     nursery.start_soon(reload_on_signal, node, then)
@@ -185,13 +189,20 @@ async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
     return [addresses[number] for number in range(len(configs))]
 
 
-async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
-    """Put all nodes into a group on each of them."""
+async def _introduce(node: Node, addresses: list[NodeAddress], *, are_to_join: bool) -> None:
+    """Make all nodes a cluster, unless they have joined one, and put all into a group on each of them."""
     await node.local.groups.put(_GROUP, addresses)
-    add = Remote(service="groups", method="add")
-    replies = await node.group(_GROUP).comm.send([ALL, *addresses], add)
+    group = node.group(_GROUP)
+    replies = await group.comm.send([ALL, *addresses], Remote(service="groups", method="add"))
     for error in replies.errors.values():
         raise SpawnError(f"the nodes could not be added to the group of one of them: {error}") from error
+    if are_to_join and len(addresses) > 1:
+        await node.local.groups.put(_GROUP, addresses[1:])
+        with trio.move_on_after(_JOIN_S):
+            join = Remote(service="membership", method="join")
+            replies = await group.comm.send([[str(addresses[0])]], join, partial=True)
+        for error in replies.errors.values():
+            raise SpawnError(f"the nodes could not join one of them: {error}") from error
 
 
 async def _wait_for_all(events: Events, running: set[NodeAddress], config: NodeConfig) -> int:

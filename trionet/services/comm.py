@@ -13,7 +13,7 @@ from trionet.current_call import answered_call
 from trionet.error_wire import error_from_wire
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
-from trionet.histograms import AT, SKIP, count_timed, count_untimed
+from trionet.histograms import AT, SKIP, UNTIMED, begin_timed, count_timed
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
@@ -116,10 +116,10 @@ class Comm:
         if spans is not None and spans.provider() is not None:
             return await self.call(node, request)
         ok, begun_ns = self._ok, 0
-        if ok is None or not ok[SKIP]:
-            begun_ns = self._now_ns()
-        else:  # it is not timed
+        if ok is not None and ok[SKIP]:  # it is not timed
             ok[SKIP] -= 1
+        else:
+            begun_ns = begin_timed(ok, self._now_ns())
         try:  # the same as `call`, without its coroutine: most calls come here
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except BaseException as exc:
@@ -130,7 +130,7 @@ class Comm:
         if begun_ns:
             count_timed(ok, begun_ns, self._now_ns())
         else:
-            count_untimed(ok)
+            ok[UNTIMED] += 1
         return value
 
     def _histogram_of(self, remote: Remote) -> list[int]:

@@ -15,8 +15,9 @@ from weakref import ref
 
 from trionet.arguments import Method
 from trionet.conversion import Misfit
-from trionet.errors import UnexpectedAnswer
+from trionet.errors import MalformedRequest, UnexpectedAnswer
 from trionet.message import LOCAL, Remote
+from trionet.mistakes import option_hint
 from trionet.user_code import attribute
 
 from .names import in_lower_snake, service_name_of
@@ -116,7 +117,14 @@ class Reference:
         Whether they do is mostly a matter of their types: those that did are in `fitting`.
         """
         given = types_of(args, kwargs)
-        if given not in self.fitting and self.method.check(args, kwargs) and len(self.fitting) < _MOST_FITTING:
+        if given in self.fitting:
+            return
+        try:
+            is_by_type = self.method.check(args, kwargs)
+        except MalformedRequest as exc:
+            exc.text += option_hint(exc.text)
+            raise
+        if is_by_type and len(self.fitting) < _MOST_FITTING:
             self.fitting.add(given)
 
     def answer(self, value: Any) -> Any:

@@ -94,7 +94,8 @@ async def _within(client: Client, options: argparse.Namespace, target: Target) -
         try:
             return await _called(client, options, target)
         except (MethodNotFound, ServiceNotFound) as exc:
-            raise type(exc)(f"{exc.text}{await _hint(client, target)}", node=exc.node) from None
+            text = exc.text.partition(": did you mean ")[0]  # the hint has the whole name to write
+            raise type(exc)(f"{text}{await _hint(client, target)}", node=exc.node) from None
 
 
 async def _hint(client: Client, target: Target) -> str:

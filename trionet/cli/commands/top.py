@@ -31,7 +31,7 @@ _DESCRIPTION = """\
 Watch the members of a cluster: their states, calls per second, latencies, rumors, links and scheduling lag.
 
 On a terminal it fills the screen, and h shows its keys. Elsewhere it prints one table, of the changes between two
-looks; with --json one line for each look.
+looks. With --json it prints a line of JSON for each look, until --count or Ctrl-C.
 """
 
 _ANSWER_S: Final = 5.0
@@ -47,7 +47,7 @@ _SIGNALED: Final = 128
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--interval", type=_seconds, metavar="S", help="seconds between two looks (default: 2; elsewhere 1)")
-    add("--count", type=_count, metavar="N", help="end after N looks (default: none; elsewhere than on a terminal, 1)")
+    add("--count", type=_count, metavar="N", help="end after N looks (default: none; 1 for a table elsewhere)")
     add("--sort", choices=sorted(MEMBER_ORDERS), default="address", help="the order of members (default: address)")
 
 

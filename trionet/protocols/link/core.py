@@ -90,7 +90,8 @@ class LinkCore:
         self.round_trip: RoundTrip = RoundTrip()
         self.events: list[Event] = []
         self.is_closed: bool = False
-        self.received_bytes = self.received_frames = 0
+        self.received_bytes: int = 0
+        self.received_frames: int = 0
         self.outbox: Outbox = Outbox(self.peer.window_bytes, greeted.first, holding)
         self.liveness: Liveness = Liveness(now, idle_timeout_s, _SILENCE_S)
         self._reassembly = Reassembly(own.window_bytes, own.max_message_bytes, holding)

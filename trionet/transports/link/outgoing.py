@@ -144,7 +144,7 @@ class LinkClient:
         try:
             self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
         except LinkResting:
-            await self._woken()
+            await self._woken(request)
             return await self.call(request)
         except TrionetError:
             self._pass_on(depth)
@@ -186,7 +186,7 @@ class LinkClient:
         try:
             self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
         except LinkResting:
-            await self._woken()
+            await self._woken(request)
             await self._start(stream, request)
         except TrionetError:
             self._pass_on(depth)
@@ -243,14 +243,19 @@ class LinkClient:
         finally:
             self._queued.pop(task, None)
 
-    async def _woken(self) -> None:
+    async def _woken(self, request: Request) -> None:
         """Wait until the resting link is awake, or retired.
 
         A peer that was silent for long must answer a ping first. If it has gone, no call is lost: nothing was sent.
         """
-        while self._calls.is_open and not self._core.wake(trio.current_time()):
-            self._push()
-            await self._room_waiters.park()
+        task = _current_task()
+        self._queued[task] = request
+        try:
+            while self._calls.is_open and not self._core.wake(trio.current_time()):
+                self._push()
+                await self._room_waiters.park()
+        finally:
+            del self._queued[task]
 
     async def _expired(self, depth: int, request: Request) -> float | None:
         """Raise the cancellation of an expired call, which is never started; return the time that is left otherwise."""

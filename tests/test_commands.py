@@ -269,6 +269,12 @@ def test_a_group_without_members_is_an_error(lone: str, name: str) -> None:
         (["call", "ADDR", "all/probe/pid", "--first", "--quorum", "2"], "--first or --quorum"),
         (["call", "ADDR", "all/probe/pid", "--quorum", "two"], "invalid int value"),
         (["call", "ADDR", "all/probe/pid", "--partial"], "--partial needs a time limit"),
+        (["call", "ADDR", "probe/pid", "a=1", "a=2"], "the argument a is given twice"),
+        (["calls", "ADDR", "--within", "soon"], "a number of seconds, not 'soon'"),
+        (["ping", "ADDR", "--count", "few"], "a number from 1 to 1,000,000, not 'few'"),
+        (["ping", "ADDR", "--wait", "inf"], "a number of seconds"),
+        (["top", "ADDR", "--count", "few"], "a positive number, not 'few'"),
+        (["top", "ADDR", "--interval", "soon"], "at least 0.1, not 'soon'"),
         (["call", "ADDR", "probe/pid", "--repeat", "-2"], "--repeat is a number of seconds"),
         (["tags", "ADDR", "role"], "a tag is given as name=value"),
         (["tags", "ADDR", "role=a", "--all"], "without --all"),
@@ -426,6 +432,11 @@ def test_a_rumor_reaches_all_and_that_is_shown(cluster: Cluster) -> None:
 
 
 # ---- following
+
+
+def test_a_rumor_for_a_method_that_the_node_does_not_have_is_no_success(cluster: Cluster) -> None:
+    done = run("gossip", cluster.address, "counter/ad", "1")
+    assert "has no method counter/ad: a rumor's call fails there" in one_line(done, 1)
 
 
 def command(*words: str, **given: Any) -> subprocess.Popen[str]:

@@ -402,6 +402,18 @@ async def test_the_caller_of_a_cancelled_call_gets_an_indefinite_error_that_says
     assert error.node == str(b.node.address)
 
 
+async def test_where_nobody_proves_a_name_the_error_says_from_where_it_was_cancelled() -> None:
+    async with (
+        open_nodes(2) as (a, b),
+        calling(lambda: a.node.local.comm.send([], a.remote(a.node.address, "hold"))) as errors,
+    ):
+        tree = await tree_with(b.node, 1)
+        await b.node.calls.cancel(tree.calls[0].id)
+        await wait_until(lambda: bool(errors))
+    assert isinstance(errors[0], CallCancelled)
+    assert errors[0].text == f"local/desk/hold was cancelled by someone at {b.node.address}"
+
+
 async def test_the_reader_of_a_cancelled_stream_gets_it_too() -> None:
     async with open_nodes(2) as (a, b):
 

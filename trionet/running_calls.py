@@ -139,9 +139,15 @@ class RunningCalls:
         await trio.lowlevel.checkpoint()
         return len(found)
 
-    def _asker(self) -> Principal:
+    def _asker(self) -> str:
+        """Return in whose name it is asked; where nobody proves a name, from where."""
         answered = answered_call()
-        return Principal.node(self._own) if answered is None else answered.current().principal
+        if answered is None:
+            return str(Principal.node(self._own))
+        call = answered.current()
+        if call.principal != ANYONE:
+            return str(call.principal)
+        return "a client without a name" if call.caller is None else f"someone at {call.caller}"
 
     # ---- of the cluster
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -17,7 +18,7 @@ from trionet.streams import OutputLost, check_written
 from trionet.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from trionet.security.node_keys import NodeKeys
 
@@ -27,10 +28,14 @@ __all__ = [
     "add_key_file",
     "import_from_working_directory",
     "keys_of",
+    "number",
+    "seconds",
     "settings_from",
     "settings_in",
     "similar_to",
 ]
+
+N = TypeVar("N", int, float)
 
 _KEY_AS_ARGUMENT: Final = (
     "one of the arguments is a key. A key in a command line is seen by others and kept in the shell's history: make a "
@@ -95,6 +100,25 @@ def similar_to(given: str, choices: Iterable[str]) -> str:
 
     similar = difflib.get_close_matches(given, list(choices), n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(similar)}?" if similar else ""
+
+
+def number(kind: type[N], least: float, most: float, expected: str) -> Callable[[str], N]:
+    """Return the ``type`` of an option: a number from `least` to `most`, described by `expected`."""
+
+    def parse(text: str) -> N:
+        try:
+            found = kind(text)
+        except ValueError:
+            found = None
+        if found is None or not least <= found <= most:
+            raise argparse.ArgumentTypeError(f"{expected}, not {text!r:.80}")
+        return found
+
+    return parse
+
+
+seconds: Final = number(float, math.ulp(0.0), sys.float_info.max, "a number of seconds")
+"""The ``type`` of an option: a finite time of more than 0 seconds."""
 
 
 def import_from_working_directory() -> None:

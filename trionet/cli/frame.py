@@ -11,9 +11,7 @@ without a traceback unless ``--debug`` is given; with ``--json`` it is a JSON do
 
 from __future__ import annotations
 
-import argparse
 import logging
-import math
 import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
@@ -24,12 +22,13 @@ from trionet.errors import IndefiniteError, MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
 from trionet.streams import OutputLost
 
-from .arguments import Parser
+from .arguments import Parser, seconds
 from .client import open_client
 from .clients import access_of, add_client, add_token
 from .output import Output, ReaderGone, line_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Awaitable, Callable, Sequence
 
     from .client import Client
@@ -123,7 +122,7 @@ class Command(NamedTuple):
             "--json", action="store_true", help="print JSON: one document, or one a line when following"
         )
         common.add_argument(
-            "--timeout", metavar="S", type=_seconds, help=f"the time limit in seconds (default: {limit})"
+            "--timeout", metavar="S", type=seconds, help=f"the time limit in seconds (default: {limit})"
         )
         common.add_argument("--debug", action="store_true", help="show the traceback of an error, and the log")
         add_token(common)
@@ -222,13 +221,3 @@ class Command(NamedTuple):
 
 def _is_like_address(word: str) -> bool:
     return ":" in word and _NO_ADDRESS.isdisjoint(word)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r:.80}")
-    return seconds

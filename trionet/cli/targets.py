@@ -71,6 +71,8 @@ def target_of(words: Sequence[str], gid: str = LOCAL) -> Target:
         found = _BY_NAME.fullmatch(word)
         if found is None:
             args.append(_value(word))
+        elif found["name"] in kwargs:
+            raise ConfigError(f"the argument {found['name']} is given twice")
         else:
             kwargs[found["name"]] = _value(found["value"])
     return Target(given[0] if given else gid, service, method, args, kwargs)

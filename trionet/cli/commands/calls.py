@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from trionet.call_tree import CallTree, cancelled_from_plain, tree_from_plain
+from trionet.cli.arguments import seconds
 from trionet.cli.frame import Command
 
 if TYPE_CHECKING:
+    import argparse
+
     from trionet.cli.client import Client
     from trionet.cli.output import Output
 
@@ -21,18 +22,11 @@ _WITHIN_S: Final = 2.0
 _BRANCH: Final = "├"
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r:.80}")
-    return seconds
-
-
 def _add_within(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--within",
         metavar="S",
-        type=_seconds,
+        type=seconds,
         default=_WITHIN_S,
         help=f"how long to wait for the report of each member, in seconds (default: {_WITHIN_S:g})",
     )

@@ -12,17 +12,20 @@ from trionet.cli.client import ALL
 from trionet.cli.frame import Command
 from trionet.cli.output import error_text
 from trionet.cli.targets import target_of
+from trionet.errors import TrionetError
+from trionet.message import LOCAL
 
 if TYPE_CHECKING:
     import argparse
 
     from trionet.cli.client import Client
+    from trionet.cli.targets import Target
 
 __all__ = ["COMMANDS"]
 
 _DESCRIPTION: Final = """\
 Have a node send a rumor: every member of a group calls a method of its own, once. Show how far the rumor has come,
-until all have it, or the time is over: then the exit status is 1.
+until all have it, or the time is over: then the exit status is 1, as it is where the node has no such method.
 
 Members that can't be reached get it later. What the calls return is not collected. Arguments are as for trionet call;
 without GID it goes to all members.
@@ -56,6 +59,16 @@ class _Shown:
         (self._output.renew if is_live else self._output.line)(line)
 
 
+async def _lacks_method(client: Client, target: Target) -> bool:
+    """Whether the node is known to have no such method: then a word is probably mistyped."""
+    try:
+        methods: list[dict[str, Any]] = await client.call("inspection", "services")
+    except TrionetError:  # a policy denies that
+        return False
+    wanted = LOCAL, target.service, target.method
+    return not any((one["gid"], one["service"], one["method"]) == wanted for one in methods)
+
+
 async def _run(client: Client, options: argparse.Namespace) -> bool:
     target = target_of(options.words, ALL)
     kwargs = {"kwargs": target.kwargs} if target.kwargs else {}
@@ -79,6 +92,10 @@ async def _run(client: Client, options: argparse.Namespace) -> bool:
     if options.output.is_json:
         options.output.show({"id": receipt.id, "errors": receipt.errors, **spread, "seconds": shown.seconds})
     is_everywhere = bool(spread) and spread["known"] >= spread["members"]
+    if await _lacks_method(client, target):
+        name = f"{target.service}/{target.method}"
+        print(f"trionet gossip: {client.node} has no method {name}: a rumor's call fails there", file=sys.stderr)
+        return False
     if not is_everywhere:
         print(f"trionet gossip: not all members have it after {options.timeout:g} s (--timeout)", file=sys.stderr)
     return is_everywhere

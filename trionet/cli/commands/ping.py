@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
+from trionet.cli.arguments import number, seconds
 from trionet.cli.frame import Command
 from trionet.cli.output import Table
 from trionet.cli.round_trips import RoundTrips
@@ -16,6 +16,8 @@ from trionet.identity import NodeAddress
 from trionet.nurseries import open_plain_nursery
 
 if TYPE_CHECKING:
+    import argparse
+
     from trionet.cli.client import Client
     from trionet.cli.datagram_pings import DatagramPings
     from trionet.cli.round_trips import Summary
@@ -48,23 +50,10 @@ class _Target:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--count", type=_number, default=5, metavar="N", help="how many round trips (default: 5)")
-    parser.add_argument("--interval", type=_time, default=0.2, metavar="S", help="seconds between two (default: 0.2)")
-    parser.add_argument("--wait", type=_time, default=1.0, metavar="S", help="for each answer, in seconds (default: 1)")
-
-
-def _number(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= _MOST:
-        raise argparse.ArgumentTypeError(f"a number from 1 to {_MOST:,}, not {text!r:.80}")
-    return number
-
-
-def _time(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r:.80}")
-    return seconds
+    add, count = parser.add_argument, number(int, 1, _MOST, f"a number from 1 to {_MOST:,}")
+    add("--count", type=count, default=5, metavar="N", help="how many round trips (default: 5)")
+    add("--interval", type=seconds, default=0.2, metavar="S", help="seconds between two (default: 0.2)")
+    add("--wait", type=seconds, default=1.0, metavar="S", help="for each answer, in seconds (default: 1)")
 
 
 def _targets(first: NodeAddress, options: argparse.Namespace) -> list[_Target]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from trionet.cli.arguments import number
 from trionet.cli.frame import Command
 from trionet.cli.top.columns import clipped
 from trionet.cli.top.looks import MEMBER_ORDERS, Look, View, view_of
@@ -22,6 +22,8 @@ from trionet.figures import NodeFigures
 from trionet.nurseries import open_background_nursery
 
 if TYPE_CHECKING:
+    import argparse
+
     from trionet.cli.client import Client
     from trionet.cli.top.terminal import Terminal
 
@@ -44,25 +46,20 @@ _SIGNALED: Final = 128
 """The exit status of a process that a signal has ended, less its number."""
 
 
+_count = number(int, 1, sys.maxsize, "a positive number")
+_interval = number(float, _LEAST_S, sys.float_info.max, f"a number of seconds, at least {_LEAST_S:g}")
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--interval", type=_seconds, metavar="S", help="seconds between two looks (default: 2; elsewhere 1)")
-    add("--count", type=_count, metavar="N", help="end after N looks (default: none; 1 for a table elsewhere)")
+    add("--interval", type=_interval, metavar="S", help="seconds between two looks (default: 2; elsewhere 1)")
+    add(
+        "--count",
+        type=_count,
+        metavar="N",
+        help="end after N looks (default: none; 1 for a table elsewhere)",
+    )
     add("--sort", choices=sorted(MEMBER_ORDERS), default="address", help="the order of members (default: address)")
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not _LEAST_S <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number of seconds, at least {_LEAST_S:g}, not {text!r:.80}")
-    return seconds
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"a positive number, not {text!r:.80}")
-    return count
 
 
 class _Told(msgspec.Struct, frozen=True):

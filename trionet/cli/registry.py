@@ -31,7 +31,7 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "begin": {
         "demo": (".demo", "a guided tour: nodes, calls, a rumor, a death noticed, the repair"),
         "node": (".node", "run one node; the same as trionet-node"),
-        "up": (".up", "run several nodes in one group, until Ctrl-C"),
+        "up": (".up", "run a cluster of several nodes, until Ctrl-C"),
     },
     "look at a running cluster": {
         "members": (".commands.looks", "show the members of a node's cluster"),

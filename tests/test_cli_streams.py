@@ -65,7 +65,10 @@ def test_a_command_works_whichever_streams_are_missing(arguments: str, redirect:
 
 @pytest.mark.parametrize(
     ("arguments", "status"),
-    [(SEARCH, 2), (SEED, 2), (TEST, 3), ("--version", 1), ("node --help", 1), ("node", 1), ("up 1", 1)],
+    [
+        (SEARCH, 2), (SEED, 2), (TEST, 3), ("--version", 1), ("node --help", 1), ("node", 1), ("up 1", 1),
+        ("completion bash", 1),
+    ],
 )  # fmt: skip
 def test_what_was_asked_for_and_cannot_be_written_is_told_by_the_status(arguments: str, status: int) -> None:
     found, out, err = run(arguments, ">/dev/full")

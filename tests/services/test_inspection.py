@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -234,3 +235,15 @@ async def test_logs_are_watched(ring: LogRing) -> None:
             log.info("now")
             with trio.fail_after(60):
                 assert (await anext(items))["text"] == "now"
+
+
+async def test_a_watcher_is_told_of_records_that_came_too_fast(ring: LogRing, autojump_clock: Any) -> None:
+    del autojump_clock
+    log = logging.getLogger("shop")
+    log.info("before")
+    async with aclosing(ring.watch(1)) as records:
+        assert (await anext(records))["text"] == "before"
+        for number in range(1200):
+            log.info("%d", number)
+        assert (await anext(records))["text"].startswith("200 records are not shown")
+        assert [(await anext(records))["text"] for _ in range(1000)] == [str(number) for number in range(200, 1200)]

@@ -39,9 +39,10 @@ async def test_an_answer_to_a_whole_request_keeps_the_connection() -> None:
     async with open_keyed() as node:
         common = f"Host: {node.address}\r\nAuthorization: Bearer {token(Scope.CALL)}\r\n"
         read = f"GET /ready HTTP/1.1\r\n{common}\r\n"
+        refused = f"POST /local/status/nothing HTTP/1.1\r\n{common}Content-Length: {len(BODY)}\r\n\r\n[]"
         call = f"POST /local/inspection/tags HTTP/1.1\r\n{common}Content-Length: {len(BODY)}\r\n\r\n[]"
         with trio.fail_after(DEADLINE_S):
             async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
-                for request in (read, call, read):
+                for request in (read, call, refused, refused, read):
                     await stream.send_all(request.encode())
                     assert b"connection: close" not in await answer(stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from trionet.streams import prepare_streams
+from trionet.streams import OutputLost, prepare_streams
 
 from .arguments import Parser
 from .first_process import become_child
@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OutputLost as exc:
+        print(f"trionet {given[0]}: {exc}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _description() -> str:

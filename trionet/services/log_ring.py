@@ -64,14 +64,17 @@ class LogRing(logging.Handler):
 
     async def watch(self, last: int) -> AsyncGenerator[dict[str, Any]]:
         """Yield the latest records, and then each as it comes, some tenths of a second later."""
-        seen = self._count
-        for shown in self.latest(last):
+        kept = self._snapshot()
+        seen = kept[-1][0] if kept else 0
+        for _, shown in kept[-last:] if last else ():
             yield shown
         while True:  # records come from any thread: it looks now and then, as long as somebody watches
             await trio.sleep(_LOOK_S)
             if self._count == seen:
                 continue
             news = [(number, shown) for number, shown in self._snapshot() if number > seen]
+            if news and (lost := news[0][0] - seen - 1):
+                yield _omission(lost, news[0][1]["time"])
             for number, shown in news:
                 seen = number
                 yield shown
@@ -79,3 +82,9 @@ class LogRing(logging.Handler):
     def _snapshot(self) -> list[tuple[int, dict[str, Any]]]:
         with self.lock:  # type: ignore[union-attr]  # a handler has one
             return list(self._kept)
+
+
+def _omission(count: int, at: float) -> dict[str, Any]:
+    """Return a record that stands for those that were gone before the watcher has seen them."""
+    text = f"{count:,} records are not shown: they came faster than they are watched"
+    return {"time": at, "level": "WARNING", "logger": __name__, "text": text}

@@ -8,12 +8,17 @@ Source: RFC 9112, 9.3 and 9.6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 __all__ = ["closing_unless_read"]
+
+_PASSES: Final = 20
+"""The passes of the event loop within which a body that has come is received."""
 
 
 def closing_unless_read(
@@ -31,6 +36,10 @@ def closing_unless_read(
         return message
 
     async def sent(message: Any) -> None:
+        passes = _PASSES if message["type"] == "http.response.start" else 0
+        while passes and not is_whole:  # a body that came with its head is about to be received
+            passes -= 1
+            await trio.lowlevel.checkpoint()
         if message["type"] == "http.response.start" and not is_whole:
             message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
         await send(message)

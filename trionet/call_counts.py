@@ -22,6 +22,7 @@ from .errors import (
     TrionetError,
 )
 from .histograms import SUM, UNIT_NS, new_histogram
+from .user_code import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,17 +44,14 @@ _SID_LENGTH: Final = 10
 
 def outcome_of(exc: BaseException) -> str:
     """Return the outcome of a call that ended with `exc`, for its caller: the exceptions of others end it, too."""
-    match exc:
-        case trio.Cancelled(source="deadline") | CallTimeout():
-            return "timeout"
-        case RemoteError():
-            return "error"
-        case NodeUnreachable():
-            return "unreachable"
-        case ConnectionLost():
-            return "lost"
-        case TrionetError():
-            return "refused" if isinstance(exc, _REFUSALS) else "error"
+    if is_a(exc, CallTimeout) or (is_a(exc, trio.Cancelled) and exc.source == "deadline"):
+        return "timeout"
+    outcomes = {RemoteError: "error", NodeUnreachable: "unreachable", ConnectionLost: "lost"}
+    for kind, outcome in outcomes.items():
+        if is_a(exc, kind):
+            return outcome
+    if is_a(exc, TrionetError):
+        return "refused" if is_a(exc, _REFUSALS) else "error"
     return "cancelled"
 
 

@@ -347,7 +347,7 @@ async def test_an_error_of_a_call_that_the_handler_made_is_not_mistaken_for_the_
 
     other.expose(relay=relay)
     third.expose(echo=echo)
-    with pytest.raises(RemoteError, match=f"no method 'none' .at {third.address}") as caught:
+    with pytest.raises(RemoteError, match=f"no method 'none'.* .at {third.address}") as caught:
         await one.call(other, "relay")
     assert caught.value.type_name == "trionet.errors.MethodNotFound"
 

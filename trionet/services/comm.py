@@ -19,7 +19,7 @@ from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
 from trionet.under_trio import check_under_trio
-from trionet.user_code import shown
+from trionet.user_code import is_a, shown
 
 from .base import rpc
 
@@ -257,9 +257,9 @@ class Comm:
         Raises:
             RuntimeError: Trio does not run the caller.
         """
-        if isinstance(exc, RuntimeError):
+        if is_a(exc, RuntimeError):
             check_under_trio("a call")
-        if isinstance(exc, TrionetError):
+        if is_a(exc, TrionetError):
             exc.node = exc.node or str(node)
         self.counts.note_failure(request.service, request.method, exc, begun_ns)
 

@@ -20,6 +20,7 @@ import trio
 from trionet.errors import TrionetError
 from trionet.message import BUILT_IN, LOCAL, PACKET
 from trionet.prepared_call import HandlerCancelled, PreparedCall
+from trionet.user_code import is_a
 
 from .served import TracedCall
 from .telemetry import find_telemetry
@@ -86,7 +87,7 @@ class Spans:
         try:
             yield _with_trace(request, telemetry.encoded(span))
         except BaseException as exc:
-            is_of_call = isinstance(exc, TrionetError | trio.Cancelled)
+            is_of_call = is_a(exc, TrionetError) or is_a(exc, trio.Cancelled)
             telemetry.end(span, exc if is_of_call else HandlerCancelled(), "client")
             raise
         telemetry.end(span, None, "client")

@@ -122,7 +122,9 @@ FAULTS: dict[str, tuple[list[Any], str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=[] if fault in ("deaf", "skew") else pytest.mark.soak) for fault in FAULTS]
+)
 async def test_a_fault_is_found_and_no_other_and_is_gone_when_it_is_healed(
     cluster: list[NodeAddress], fault: str
 ) -> None:

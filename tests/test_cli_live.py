@@ -325,7 +325,8 @@ def test_the_demo_shows_each_step_checks_it_and_leaves_no_process() -> None:
 @pytest.mark.parametrize(
     ("before", "text"),
     [
-        ("demo._GREET = demo.Remote(service='greeter', method='nobody')", "an answer of every worker, but saw"),
+        ("import trionet; demo.Greeter = trionet.service('nobody')(demo.Greeter)", "ServiceNotFound: "),
+        ("demo._show = lambda replies: replies.values.clear()", "an answer of every worker, but saw"),
         ("demo._GROUP = 'no name'", "when it started nodes: MalformedRequest: "),
         ("demo._DEADLINE_S = 0.01", "it was not done after 0 s"),
     ],

@@ -99,6 +99,11 @@ class CallCounts:
         found = self._by_name[service, method] = MethodCounts(service, method)
         return found
 
+    def histogram(self, service: str, method: str) -> list[int] | None:
+        """Return what counts the calls of a method that have returned a value; None before the first of them."""
+        found = self._by_name.get((service, method))
+        return None if found is None else found.ok
+
     def note_success(self, service: str, method: str, begun_ns: int) -> None:
         """Count a call that was made at `begun_ns`, and has returned a value."""
         ok = (self._by_name.get((service, method)) or self.of(service, method)).ok

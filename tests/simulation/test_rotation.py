@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 20, 5))
+@pytest.mark.parametrize("first", [0, 5])
 def test_rotation_through_faults_strands_no_member(first: int, tmp_path: Path) -> None:
     done = Counter[str]()
     for seed in range(first, first + 5):

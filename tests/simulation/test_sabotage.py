@@ -21,8 +21,8 @@ def violations(trial: Trial) -> list[Violation]:
 @pytest.mark.parametrize(
     ("bug", "invariant"),
     [
-        ("RESIGNED", "membership_converges"),
-        ("LENIENT", "membership_converges"),
+        pytest.param("RESIGNED", "membership_converges", marks=pytest.mark.soak),
+        pytest.param("LENIENT", "membership_converges", marks=pytest.mark.soak),
         ("FORGETFUL", "gossip_reaches_all"),
         ("SILENT", "no_handler_outlives_its_caller"),
         ("DEAF", "no_orphan"),

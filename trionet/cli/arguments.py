@@ -106,6 +106,7 @@ def number(kind: type[N], least: float, most: float, expected: str) -> Callable[
     """Return the ``type`` of an option: a number from `least` to `most`, described by `expected`."""
 
     def parse(text: str) -> N:
+        """Return the number in the text of an option."""
         try:
             found = kind(text)
         except ValueError:

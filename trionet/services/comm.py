@@ -231,13 +231,22 @@ class Comm:
         if spans is not None:
             with spans.call(node, request) as traced:
                 return await self.call_unrecorded(node, traced)
-        begun_ns = self.counts.now_ns()  # the same as `call_unrecorded`, without its coroutine
+        ok, begun_ns = self.counts.histogram(request.service, request.method), 0
+        if ok is not None and ok[SKIP]:  # it is not timed
+            ok[SKIP] -= 1
+        else:
+            begun_ns = begin_timed(ok, self._now_ns())
         try:
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except BaseException as exc:
-            self._note_failure(node, request, exc, begun_ns)
+            self._note_failure(node, request, exc, begun_ns or (0 if ok is None else ok[AT]))
             raise
-        self.counts.note_success(request.service, request.method, begun_ns)
+        if ok is None:
+            ok = self.counts.of(request.service, request.method).ok
+        if begun_ns:
+            count_timed(ok, begun_ns, self._now_ns())
+        else:
+            ok[UNTIMED] += 1
         return value
 
     async def call_unrecorded(self, node: NodeAddress, request: Request) -> Any:

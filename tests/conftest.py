@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,15 @@ reset_signals()  # at import: before any test, in every worker
 # Python's end would look for cycles among all that the tests have made, for seconds. xdist kills a worker that takes
 # ten, and warns of a process that is still running and of its open pipes.
 atexit.register(gc.freeze)
+
+
+@pytest.fixture(autouse=True)
+def _same_log_level() -> Generator[None]:
+    """Give the log back its level: commands that run in this process change it."""
+    log = logging.getLogger("trionet")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -148,21 +148,33 @@ async def test_counts_go_on_when_a_service_is_replaced_and_when_it_is_removed(st
     assert outcomes(node.figures().calls_served) == {("bake", "ok"): 3}
 
 
-async def test_no_call_of_many_is_lost(start_node: StartNode) -> None:
+WAYS: dict[str, Callable[[Node, NodeAddress], Awaitable[Any]]] = {
+    "send": lambda here, there: here.local.comm.send([], oven_at(there, "bake")),
+    "send, one remote": lambda here, there: here.local.comm.send([], _ONE.setdefault(there, oven_at(there, "bake"))),
+    "by method": lambda here, there: here.call(there, Oven.bake),
+    "of a group": lambda here, _: here.group("ovens").comm.send([], trionet.Remote(service="oven", method="bake")),
+    "of a group, by method": lambda here, _: here.group("ovens").call(Oven.bake),
+}
+_ONE: dict[NodeAddress, trionet.Remote] = {}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_call_of_many_is_lost(start_node: StartNode, way: str) -> None:
     here, there = await start_node(), await start_node()
     await there.local.routes.put(Oven(), "oven")
-    bake = oven_at(there.address, "bake")
+    await here.local.groups.put("ovens", [there.address])
 
     async def call() -> None:
         for _ in range(100):
-            await here.local.comm.send([], bake)
+            await WAYS[way](here, there.address)
 
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(call)
     for calls in (here.figures().calls_made, there.figures().calls_served):
         assert outcomes(calls) == {("bake", "ok"): 500}
-        assert sum(calls[0].durations.buckets) == calls[0].durations.count
+        (figures,) = [one for one in calls if one.service == "oven"]
+        assert sum(figures.durations.buckets) == figures.durations.count
 
 
 async def test_links_and_their_bytes_go_on_to_count_when_they_have_ended(start_node: StartNode) -> None:

@@ -52,6 +52,9 @@ class Comm:
         codec: the wire format of its calls.
         counts: counts of the calls that it has made, and their durations.
         spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
+        transport: makes its calls to other nodes.
+        now_ns: the clock of the durations, in nanoseconds.
+        counted, ok: a remote, and what counts its calls that have returned a value; see `histogram_of`.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
@@ -61,15 +64,16 @@ class Comm:
         self.spans: Spans | None = Spans.of(own)
         if self.spans is not None:
             self.spans.serve(router)
-        self._transport = transport
+        self.transport: Transport = transport
         self._router = router
         self._access = router.access
         self._own_principal = None if router.access is None else router.access.own
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
-        self._now_ns = router.counts.now_ns
+        self.now_ns: Callable[[], int] = router.counts.now_ns
         self._checked: object = object()  # no remote is this one
-        self._ok: list[int] | None = None  # counts the calls of the checked remote
+        self.counted: object = self._checked
+        self.ok: list[int] | None = None
         self._orphans: dict[str, dict[str, str]] = {}  # by the ids of calls with orphans="raise"
 
     @rpc
@@ -104,7 +108,6 @@ class Comm:
             args = check_args(args)
         if remote is not self._checked:  # remotes are frozen, and mostly reused
             remote = self._checked = Remote.of(remote, with_node=True)
-            self._ok = None
         node = remote.node
         assert node is not None
         given = _NOTHING if kwargs is None else check_kwargs(kwargs)
@@ -115,30 +118,38 @@ class Comm:
         spans = self.spans
         if spans is not None and spans.provider() is not None:
             return await self.call(node, request)
-        ok, begun_ns = self._ok, 0
+        ok = self.ok if remote is self.counted else self.histogram_of(remote)
         if ok is not None and ok[SKIP]:  # it is not timed
             ok[SKIP] -= 1
+            begun_ns = 0
         else:
-            begun_ns = begin_timed(ok, self._now_ns())
+            begun_ns = begin_timed(ok, self.now_ns())
         try:  # the same as `call`, without its coroutine: most calls come here
-            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+            value = await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except BaseException as exc:
-            self._note_failure(node, request, exc, begun_ns or (ok or self._histogram_of(remote))[AT])
+            self.note_failure(node, request, exc, begun_ns, ok)
             raise
-        if ok is None:
-            ok = self._histogram_of(remote)
         if begun_ns:
-            count_timed(ok, begun_ns, self._now_ns())
+            self.note_success(remote, ok, begun_ns)
         else:
-            ok[UNTIMED] += 1
+            ok[UNTIMED] += 1  # type: ignore[index]  # it is set where calls are not timed
         return value
 
-    def _histogram_of(self, remote: Remote) -> list[int]:
-        """Return what counts the calls of a method that has returned a value; keep it for the next one."""
-        ok = self.counts.of(remote.service, remote.method).ok
-        if remote is self._checked:
-            self._ok = ok
-        return ok
+    def histogram_of(self, remote: Remote) -> list[int] | None:
+        """Return what counts the calls of a method that have returned a value; None before the first of them.
+
+        It is kept for the next call with the same remote.
+        """
+        self.counted, self.ok = remote, self.counts.histogram(remote.service, remote.method)
+        return self.ok
+
+    def note_success(self, remote: Remote | Request, ok: list[int] | None, begun_ns: int) -> None:
+        """Count a call that is timed, and has returned a value."""
+        if ok is None:
+            ok = self.counts.of(remote.service, remote.method).ok
+            if remote is self.counted:
+                self.ok = ok
+        count_timed(ok, begun_ns, self.now_ns())
 
     @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(
@@ -231,37 +242,40 @@ class Comm:
         if spans is not None:
             with spans.call(node, request) as traced:
                 return await self.call_unrecorded(node, traced)
-        ok, begun_ns = self.counts.histogram(request.service, request.method), 0
+        ok = self.counts.histogram(request.service, request.method)
         if ok is not None and ok[SKIP]:  # it is not timed
             ok[SKIP] -= 1
+            begun_ns = 0
         else:
-            begun_ns = begin_timed(ok, self._now_ns())
+            begun_ns = begin_timed(ok, self.now_ns())
         try:
-            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+            value = await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except BaseException as exc:
-            self._note_failure(node, request, exc, begun_ns or (0 if ok is None else ok[AT]))
+            self.note_failure(node, request, exc, begun_ns, ok)
             raise
-        if ok is None:
-            ok = self.counts.of(request.service, request.method).ok
         if begun_ns:
-            count_timed(ok, begun_ns, self._now_ns())
+            self.note_success(request, ok, begun_ns)
         else:
-            ok[UNTIMED] += 1
+            ok[UNTIMED] += 1  # type: ignore[index]
         return value
 
     async def call_unrecorded(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call, without a span: one of the protocols, or one whose span is open."""
         begun_ns = self.counts.now_ns()
         try:
-            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+            value = await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except BaseException as exc:
-            self._note_failure(node, request, exc, begun_ns)
+            self.note_failure(node, request, exc, begun_ns)
             raise
         self.counts.note_success(request.service, request.method, begun_ns)
         return value
 
-    def _note_failure(self, node: NodeAddress, request: Request, exc: BaseException, begun_ns: int) -> None:
+    def note_failure(
+        self, node: NodeAddress, request: Request, exc: BaseException, begun_ns: int, ok: list[int] | None = None
+    ) -> None:
         """Count a call that ended with `exc`, and set the node of a library error.
+
+        One that was not timed began with the last one of `ok` that was.
 
         Raises:
             RuntimeError: Trio does not run the caller.
@@ -270,6 +284,8 @@ class Comm:
             check_under_trio("a call")
         if is_a(exc, TrionetError):
             exc.node = exc.node or str(node)
+        if not begun_ns and ok is not None:
+            begun_ns = ok[AT]
         self.counts.note_failure(request.service, request.method, exc, begun_ns)
 
     @contextmanager
@@ -311,7 +327,7 @@ class Comm:
         self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
     ) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a prepared stream without a span of its own; see `open_items`."""
-        stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
+        stream = self._stream_self(request) if node == self.own else self.transport.stream(node, request)
         begun_ns = self.counts.now_ns()
         try:
             async with AsyncExitStack() as stack:
@@ -341,7 +357,7 @@ class Comm:
         except TrionetError as exc:
             raise self._recoded_error(exc) from exc
 
-    async def _call_self(self, request: Request) -> Any:
+    async def call_self(self, request: Request) -> Any:
         """Pass a call to the router, encoded and decoded as on the wire."""
         check_under_trio("a call")
         try:

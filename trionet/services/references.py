@@ -15,7 +15,7 @@ from weakref import ref
 
 from trionet.arguments import Method
 from trionet.conversion import Misfit
-from trionet.errors import MalformedRequest, UnexpectedAnswer
+from trionet.errors import MalformedRequest, TrionetError, UnexpectedAnswer
 from trionet.message import LOCAL, Remote
 from trionet.mistakes import option_hint
 from trionet.user_code import attribute
@@ -24,6 +24,8 @@ from .names import in_lower_snake, service_name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from trionet.identity import NodeAddress
 
     from .marks import Mark
 
@@ -142,6 +144,14 @@ class Reference:
             text = f"{self.name} has run, and its answer is not of the annotated type: {misfit}"
             raise UnexpectedAnswer(text) from misfit
 
+    def answer_of(self, node: NodeAddress, value: Any) -> Any:
+        """Return the answer of a node as `answer` does, with the node in errors."""
+        try:
+            return self.answer(value)
+        except TrionetError as exc:
+            exc.node = exc.node or str(node)
+            raise
+
 
 def types_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the types of arguments, and the names of those by name."""
@@ -180,10 +190,11 @@ class ExposedMethod:
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:
             return types.MethodType(self._function, instance)
-        owner = self._owner
-        if owner is not None and kind is owner:  # the most frequent case; the class has this object, and ends with it
-            self._own = self._own or self._as_of(owner)
-            return self._own
+        if kind is self._owner and kind is not None:  # the most frequent case; the class has this object
+            own = self._own
+            if own is None:
+                own = self._own = self._as_of(kind)
+            return own
         found = self._functions.get(ref(kind))
         if found is None:
             found = self._functions.setdefault(ref(kind, self._functions.pop), self._as_of(kind))

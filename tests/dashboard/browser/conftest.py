@@ -1,0 +1,34 @@
+"""A browser for each module of tests, pages that are watched, and a cluster of twenty processes for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.dashboard.browser.browsers import Pages, open_chromium, why_no_browser
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Generator[Browser]:
+    """The system's browser."""
+    if reason := why_no_browser():
+        pytest.skip(reason)
+    with open_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def pages(chromium: Browser) -> Generator[Pages]:
+    """Opens pages; the test fails if one of them does what none may do."""
+    opened = Pages(chromium)
+    try:
+        yield opened
+    finally:
+        opened.close()
+    assert opened.offences == []

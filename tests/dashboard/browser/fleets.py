@@ -73,9 +73,9 @@ class Fleet(NamedTuple):
         return f"http://{self.server.address}/"
 
     def ask(self, path: str, *args: object, by: Member | None = None) -> Any:
-        """Call a method, as ``curl -X PUT`` does."""
+        """Call a method, as ``curl -X PUT`` does, and return its value."""
         url = f"http://{(by or self.server).address}/{path}"
-        return httpx.put(url, json=list(args), timeout=DEADLINE_S).raise_for_status().json()
+        return httpx.put(url, json=list(args), timeout=DEADLINE_S).raise_for_status().json()["value"]
 
     def kill(self, sid: str) -> None:
         """Kill the process of a member."""

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dashboard.browser.browsers import Pages, open_chromium, why_no_browser
+from tests.dashboard.browser.fleets import open_fleet
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from playwright.sync_api import Browser
+
+    from tests.dashboard.browser.fleets import Fleet
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +35,12 @@ def pages(chromium: Browser) -> Generator[Pages]:
     finally:
         opened.close()
     assert opened.offences == []
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Generator[Fleet]:
+    """Twenty processes for all tests: any test may kill one of them."""
+    if reason := why_no_browser():
+        pytest.skip(reason)
+    with open_fleet() as opened:
+        yield opened

@@ -61,11 +61,16 @@ class Fleet(NamedTuple):
 
     Attributes:
         server: the node that serves the page.
-        others: the other members.
+        others: the other members that run.
     """
 
     server: Member
     others: list[Member]
+
+    @property
+    def sids(self) -> list[str]:
+        """Those of all members that run."""
+        return sorted(member.address.sid for member in (self.server, *self.others))
 
     @property
     def url(self) -> str:
@@ -77,9 +82,11 @@ class Fleet(NamedTuple):
         url = f"http://{(by or self.server).address}/{path}"
         return httpx.put(url, json=list(args), timeout=DEADLINE_S).raise_for_status().json()["value"]
 
-    def kill(self, sid: str) -> None:
-        """Kill the process of a member."""
-        os.kill(next(member.pid for member in self.others if member.address.sid == sid), signal.SIGKILL)
+    def kill_one(self) -> str:
+        """Kill the process of a member; return its SID."""
+        victim = self.others.pop()
+        os.kill(victim.pid, signal.SIGKILL)
+        return victim.address.sid
 
 
 @contextmanager

@@ -172,7 +172,7 @@ class ClusterPanel {
 function sentenceOf(item, app) {
   const since = typeof item.since === "number" ? age(app.now() - item.since) : "";
   if (item.kind === "suspected") return `is suspected for ${since}, by ${plural(item.viewers.length, "member")}`;
-  if (item.kind === "failed") return `failed ${since} ago; all agree`;
+  if (item.kind === "failed") return `failed ${since} ago${item.agree > 1 ? `; ${item.agree} see it so` : ""}`;
   if (item.kind === "slow") return `is slow: local health ${item.health}`;
   return `is seen in different states; here: ${app.member(item.sid)?.status ?? "absent"}`;
 }

@@ -37,7 +37,7 @@ from .templates.fan_out import collect
 from .trio_internals import scope_deadline, task_deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from .current_call import AnsweredCall
     from .events import OrphanedCall
@@ -170,41 +170,40 @@ class RunningCalls:
         """
         if not isinstance(within_s, int | float) or isinstance(within_s, bool) or not 0 < within_s < math.inf:
             raise MalformedRequest(f"within_s is a number of seconds, more than 0, not {within_s!r:.80}")
-        reports, errors = await self._reports(self._members(), [], within_s)
+        found, errors = await self._reports(self._members(), [], within_s)
+        reports = {node: report for node, (_, report) in found.items()}
         return assemble({self._own: self.report()} | reports, errors, self._asking())
 
     async def reports(
         self, nodes: Mapping[SID, NodeAddress], *, most: int, within_s: float = _WITHIN_S
-    ) -> tuple[dict[NodeAddress, NodeReport], dict[SID, TrionetError]]:
-        """Return the reports of some members, and why others gave none.
+    ) -> tuple[dict[NodeAddress, tuple[float, NodeReport]], dict[SID, TrionetError]]:
+        """Return the reports of some members and when they came, on Trio's clock; and why others gave none.
 
         Args:
             nodes: whom to ask.
             most: the most calls of each kind in one report.
             within_s: how long to wait for the reports, in seconds.
         """
+        until = trio.current_time() + within_s
         reports, errors = await self._reports(nodes, [most], within_s)
         older = {sid: nodes[sid] for sid, error in errors.items() if isinstance(error, MalformedRequest)}
         if older:  # nodes of an earlier version know no bound
-            more, left = await self._reports(older, [], within_s)
+            more, left = await self._reports(older, [], max(0.0, until - trio.current_time()))
             reports, errors = reports | more, {sid: one for sid, one in errors.items() if sid not in older} | left
         if self._own in nodes.values():
-            reports[self._own] = self.report(most=most)
+            reports[self._own] = trio.current_time(), self.report(most=most)
         return reports, errors
 
     async def _reports(
         self, nodes: Mapping[SID, NodeAddress], args: list[Any], within_s: float
-    ) -> tuple[dict[NodeAddress, NodeReport], dict[SID, TrionetError]]:
-        """Ask others for their reports."""
-        replies = await self._ask_all(nodes, _REPORT, args, within_s)
-        reports: dict[NodeAddress, NodeReport] = {}
-        errors = dict(replies.errors)
-        for sid, data in replies.values.items():
-            try:
-                reports[nodes[sid]] = decode_report(data)
-            except TrionetError as exc:
-                errors[sid] = exc
-        return reports, errors
+    ) -> tuple[dict[NodeAddress, tuple[float, NodeReport]], dict[SID, TrionetError]]:
+        """Ask others for their reports; return them with the time at which each came, and why others gave none."""
+
+        def received(data: object) -> tuple[float, NodeReport]:
+            return trio.current_time(), decode_report(data)
+
+        replies = await self._ask_all(nodes, _REPORT, args, within_s, received)
+        return {nodes[sid]: one for sid, one in replies.values.items()}, dict(replies.errors)
 
     def _asking(self) -> list[tuple[NodeAddress, str]]:
         """Return the call that asks, if one does: it is of no interest."""
@@ -215,13 +214,18 @@ class RunningCalls:
         return self._groups.members(_ALL)
 
     async def _ask_all(
-        self, nodes: Mapping[SID, NodeAddress], remote: Remote, args: list[Any], within_s: float
+        self,
+        nodes: Mapping[SID, NodeAddress],
+        remote: Remote,
+        args: list[Any],
+        within_s: float,
+        convert: Callable[[Any], Any] | None = None,
     ) -> Replies[Any]:
         """Call a method on all others of `nodes`, which needs no slot, and is not waited for once it is cancelled."""
         request = self._comm.prepare(args, {}, remote, depth=PACKETS)
         others = {sid: node for sid, node in nodes.items() if node != self._own}
         with trio.move_on_after(within_s):
-            return await collect(others, lambda node: self._comm.call(node, request), partial=True)
+            return await collect(others, lambda node: self._comm.call(node, request), partial=True, convert=convert)
         late = CallTimeout(f"no answer within {within_s:g} s")
         return Replies({}, dict.fromkeys(others, late))
 

@@ -29,13 +29,13 @@ Row = dict[str, Any]
 
 - ``node``: the SID of the node that runs it, or to which it is on its way;
 - ``gid`` (left out for ``local``), ``service``, ``method``;
-- ``state`` (left out while it runs): ``connecting``, ``queued`` or ``sent``: it is on its way; ``cancelling``: its caller
-  has cancelled it, and its node doesn't know that yet; ``cancelled``: it has not ended yet; ``orphan``: its caller has
-  cancelled it, and waits no longer;
-- ``begun``, ``deadline``: when, in seconds since 1970; ``of``: how many levels above the call is whose deadline that is
-  (left out for its own);
-- ``parent``: the key of the row above; or ``caller``: the SID of who has called it, without it a client that is no node,
-  and ``within`` and ``root``: the id of its parent, and whether that has ``ended`` or is ``unknown``;
+- ``state`` (left out while it runs): ``connecting``, ``queued`` or ``sent``: it is on its way; ``cancelling``: its
+  caller has cancelled it, and its node doesn't know that yet; ``cancelled``: it has not ended yet; ``orphan``: its
+  caller has cancelled it, and waits no longer;
+- ``begun``, ``deadline``: when, in seconds since 1970; ``of`` (left out for its own): how many levels above the call is
+  whose deadline that is;
+- ``parent``: the key of the row above; or ``caller``: the SID of who has called it, without it a client that is no
+  node, and ``within`` and ``root``: the id of its parent, and whether that has ``ended`` or is ``unknown``;
 - ``by``: in whose name, if its caller doesn't say that;
 - ``waits``: what it waits for, besides other calls.
 """
@@ -169,7 +169,7 @@ class _Found:
                 pending += [(child, key) for child in reversed(children.get(key, ())) if child not in seen]
 
     def _finish(self, key: str, parent: str, levels: dict[str, tuple[int, int]]) -> None:
-        """Say what a row's parent is, and whose its deadline; note its level, and that of the call with its deadline."""
+        """Say what a row's parent is, and whose its deadline; note its level, and that of whose deadline it is."""
         row = self._rows[key]
         if parent:
             row["parent"] = parent

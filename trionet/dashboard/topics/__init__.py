@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Topic
+from .calls import CallsTopic
 from .cluster import ClusterTopic
 
 __all__ = ["TOPICS", "Topic"]
@@ -16,6 +17,7 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     kind.name: kind
     for kind in (
         ClusterTopic,
+        CallsTopic,
         # one a line
     )
 }

@@ -10,6 +10,7 @@ from typing import Final
 from .base import Topic
 from .calls import CallsTopic
 from .cluster import ClusterTopic
+from .methods import MethodsTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -18,6 +19,7 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     for kind in (
         ClusterTopic,
         CallsTopic,
+        MethodsTopic,
         # one a line
     )
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trionet.protocols.call_reports import MOST_CALLS
+
 from .base import rpc
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ class InspectedCalls(Protocol):
     async def cancel(self, call_id: str, *, within_s: float = ...) -> CancelledCalls:
         """Cancel a running call of its cluster."""
 
-    def encoded_report(self) -> bytes:
-        """Return the report of its own calls."""
+    def encoded_report(self, most: int = ...) -> bytes:
+        """Return the report of its own calls, of each kind `most`."""
 
     async def cancel_own(self, call_id: str) -> int:
         """Cancel its own running calls with an id; return how many."""
@@ -49,9 +51,9 @@ class CallInspection:
         return (await self._node.calls.cancel(call_id, within_s=within_s)).plain()
 
     @rpc(read=True)
-    def report_calls(self) -> bytes:
-        """Return the report of the node's running calls, for `calls` of another node."""
-        return self._node.calls.encoded_report()
+    def report_calls(self, most: int = MOST_CALLS) -> bytes:
+        """Return the report of the node's running calls, `most` of each kind, for `calls` of another node."""
+        return self._node.calls.encoded_report(most)
 
     @rpc
     async def cancel_own_calls(self, call_id: str) -> int:

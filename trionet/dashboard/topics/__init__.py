@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Topic
+from .calls import CallsTopic
 from .cluster import ClusterTopic
+from .methods import MethodsTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -16,6 +18,8 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     kind.name: kind
     for kind in (
         ClusterTopic,
+        CallsTopic,
+        MethodsTopic,
         # one a line
     )
 }

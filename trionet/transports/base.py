@@ -50,11 +50,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STOPPED",
+    "Dashboard",
     "Endpoint",
     "Handler",
     "Links",
     "Lives",
     "Network",
+    "PageFile",
     "Pages",
     "Request",
     "Sending",
@@ -303,6 +305,44 @@ class Pages(Protocol):
 
     async def openapi(self) -> bytes:
         """Return its OpenAPI document, in JSON."""
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """Its dashboard, which is made on first use."""
+
+    def close(self) -> None:
+        """End what is shown continuously: the node is stopping."""
+
+
+class PageFile(Protocol):
+    """A file of a page."""
+
+    @property
+    def content(self) -> bytes:
+        """Its bytes."""
+
+    @property
+    def content_type(self) -> str:
+        """Its media type."""
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of its content, without quotes."""
+
+
+class Dashboard(Protocol):
+    """The dashboard of a node: the files of its page, and the stream of what it shows."""
+
+    async def file(self, name: str) -> PageFile | None:
+        """Return a file of the page; None if there is none with that name."""
+
+    def stream(self, query: Mapping[str, str]) -> AsyncGenerator[bytes]:
+        """Return the events of a viewer's stream, by what it looks at.
+
+        Raises:
+            MalformedRequest: the query can't be used.
+            TemporarilyUnavailable: there are too many viewers, or the node is stopping.
+        """
 
 
 class Network(Protocol):

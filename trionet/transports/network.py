@@ -150,10 +150,9 @@ class NetworkEndpoint:
             return True
         try:
             with trio.fail_after(self._config.connect_timeout_s):
-                sock = await connect(node)
+                (await connect(node)).close()
         except (OSError, trio.TooSlowError):
             return False
-        sock.close()
         return True
 
     def close(self) -> None:
@@ -163,6 +162,8 @@ class NetworkEndpoint:
         self.links.part("this node is stopping")  # now: peers must send no more calls
         if self._web is not None:
             self._web.closing = True
+        if self.pages is not None:
+            self.pages.close()
 
     def _web_server(self) -> WebServer:
         if self._web is None:

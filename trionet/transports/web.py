@@ -238,7 +238,7 @@ def _make_app(
 
     add_health(app)
     if pages is not None:
-        add_pages(app, pages, limit_bytes)
+        add_pages(app, pages, config)
     _add_calls(app, handler, config)
     _add_error_handlers(app, limit_bytes)
     return app

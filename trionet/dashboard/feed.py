@@ -1,0 +1,102 @@
+"""The dashboard of one node: its files, its viewers, and the topics that they look at.
+
+Invariants: a topic is gathered while somebody looks at it, and only then; there are at most `MOST_VIEWERS` viewers.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from trionet.errors import TemporarilyUnavailable
+
+from .channel import Channel
+from .looked_at import asked_of
+from .static_files import static_file
+from .topics import TOPICS
+from .viewer import News, Viewer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    import trio
+
+    from .looked_at import LookedAt
+    from .static_files import StaticFile
+    from .subject import Subject
+
+__all__ = ["Dashboard"]
+
+MOST_VIEWERS: Final = 32
+"""The streams of one node at once."""
+
+
+class Dashboard:
+    """Fulfils `trionet.transports.base.Dashboard` for one node."""
+
+    def __init__(self, subject: Subject, nursery: trio.Nursery) -> None:
+        """Show the cluster of `subject`; what is looked at is gathered in `nursery`."""
+        self._subject = subject
+        self._nursery = nursery
+        self._news = News()
+        self._channels: dict[str, Channel] = {}
+        self._viewers = 0
+
+    @property
+    def viewers(self) -> int:
+        """The number of viewers."""
+        return self._viewers
+
+    @property
+    def gathered(self) -> list[str]:
+        """The names of the topics that are gathered."""
+        return list(self._channels)
+
+    async def file(self, name: str) -> StaticFile | None:
+        """Return a file of the page; None if there is none with that name."""
+        return await static_file(name)
+
+    def stream(self, query: Mapping[str, str]) -> AsyncGenerator[bytes]:
+        """Return the events of a viewer's stream; it is a viewer while they are iterated over.
+
+        Args:
+            query: what it looks at: ``topics``, ``of``, ``node`` and ``rumor``; see `asked_of`.
+
+        Raises:
+            MalformedRequest: the query can't be used.
+            TemporarilyUnavailable: there are too many viewers, or the node is stopping.
+        """
+        looked_at = asked_of(query, TOPICS)
+        if self._news.is_closed or self._subject.is_stopping:
+            raise TemporarilyUnavailable("the node is stopping")
+        if self._viewers >= MOST_VIEWERS:
+            raise TemporarilyUnavailable(f"{MOST_VIEWERS} pages look at this node already: close one, or ask another")
+        return self._messages(looked_at)
+
+    async def _messages(self, looked_at: LookedAt) -> AsyncGenerator[bytes]:
+        self._viewers += 1
+        channels = self._subscribed(looked_at)
+        try:
+            async with aclosing(Viewer(looked_at, channels, self._news).messages()) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            self._viewers -= 1
+            self._unsubscribe(looked_at)
+
+    def _subscribed(self, looked_at: LookedAt) -> dict[str, Channel]:
+        for name in looked_at.topics:
+            if name not in self._channels:
+                self._channels[name] = channel = Channel(TOPICS[name](self._subject), self._news.tell)
+                self._nursery.start_soon(channel.run, name=f"dashboard {name}")
+            self._channels[name].add(looked_at)
+        return {name: self._channels[name] for name in looked_at.topics}
+
+    def _unsubscribe(self, looked_at: LookedAt) -> None:
+        for name in looked_at.topics:
+            if self._channels[name].remove(looked_at):
+                self._channels.pop(name).scope.cancel()
+
+    def close(self) -> None:
+        """End the streams of all viewers: the node is stopping."""
+        self._news.close()

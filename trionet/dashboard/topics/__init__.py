@@ -1,0 +1,22 @@
+"""What the dashboard shows, a topic per module.
+
+To add one: a module with a subclass of `Topic`, and a line in `TOPICS`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .base import Topic
+from .cluster import ClusterTopic
+
+__all__ = ["TOPICS", "Topic"]
+
+TOPICS: Final[dict[str, type[Topic]]] = {
+    kind.name: kind
+    for kind in (
+        ClusterTopic,
+        # one a line
+    )
+}
+"""The topics, by name."""

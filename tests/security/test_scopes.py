@@ -56,7 +56,7 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "del": Scope.ADMIN,
     },
     "routes": {"get": Scope.READ, "put": Scope.ADMIN, "put_template": Scope.ADMIN, "rem": Scope.ADMIN},
-    "comm": {"send": Scope.CALL},
+    "comm": {"send": Scope.CALL, "stream": Scope.CALL},
     "gossip": {"tasks": Scope.READ, "send": Scope.CALL, "at": Scope.CALL, "del": Scope.CALL},
     "diagnosis": {
         "survey": Scope.READ,

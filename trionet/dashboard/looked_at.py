@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from trionet.errors import MalformedRequest
-from trionet.identity import SID  # noqa: TC001  msgspec reads it
+from trionet.identity import SID
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -26,8 +26,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
         service, method: what it calls; empty if it is no call.
         source: the address of the node that sent the first copy; empty at the origin.
         way: ``"sent"`` at the origin; ``"push"`` if the copy came by itself; ``"pull"`` if this node had requested it.
-        age_s: its age when it came, in seconds: how long its holders have kept it, and one millisecond for each. The time
-            in the network is left out.
+        age_s: its age when it came, in seconds: how long its holders have kept it, and one millisecond for each. The
+            time in the network is left out.
         since_s: the seconds since it came.
         copies: how many copies have come.
         payload_bytes: its length.

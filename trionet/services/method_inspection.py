@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trionet.message import BUILT_IN, LOCAL
+from trionet.security.scopes import needed_scope
 
 from .base import rpc
 from .service_table import Origin
@@ -60,13 +61,14 @@ class MethodInspection:
     def methods(self, gid: str = LOCAL) -> dict[str, dict[str, dict[str, Any]]]:
         """Return how each method of a group, or of the node itself, is called, as `form_of` has it.
 
-        It is by service and name; empty for a gid without services.
+        It is by service and name; empty for a gid without services. ``scope`` is what a token needs: read, call or
+        admin, or none where only nodes may call.
         """
         from trionet.openapi.forms import form_of  # most nodes are never asked
 
         return {
             service: {
-                name: {**form_of(method), "origin": self._origin(gid, service)}
+                name: {**form_of(method), "origin": self._origin(gid, service), "scope": _scope(service, name, method)}
                 for name, method in sorted(self._services(gid)[service].items())
             }
             for service in sorted(self._services(gid))
@@ -83,3 +85,9 @@ class MethodInspection:
             return "template"
         origin = Origin.BUILT_IN if gid != LOCAL else self._table.origin(name)
         return "" if origin is None else origin.value
+
+
+def _scope(service: str, name: str, method: Method) -> str:
+    """Return the name of the scope that a call of a method needs."""
+    scope = needed_scope(service, name, is_read=method.is_read)
+    return "none" if scope is None else scope.name.lower()

@@ -9,6 +9,10 @@ from typing import Final
 
 from .base import Topic
 from .cluster import ClusterTopic
+from .groups import GroupsTopic
+from .rumor import RumorTopic
+from .services import ServicesTopic
+from .tasks import TasksTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -16,6 +20,10 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     kind.name: kind
     for kind in (
         ClusterTopic,
+        GroupsTopic,
+        RumorTopic,
+        ServicesTopic,
+        TasksTopic,
         # one a line
     )
 }

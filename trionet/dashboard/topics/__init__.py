@@ -10,7 +10,11 @@ from typing import Final
 from .base import Topic
 from .calls import CallsTopic
 from .cluster import ClusterTopic
+from .groups import GroupsTopic
 from .methods import MethodsTopic
+from .rumor import RumorTopic
+from .services import ServicesTopic
+from .tasks import TasksTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -20,6 +24,10 @@ TOPICS: Final[dict[str, type[Topic]]] = {
         ClusterTopic,
         CallsTopic,
         MethodsTopic,
+        GroupsTopic,
+        RumorTopic,
+        ServicesTopic,
+        TasksTopic,
         # one a line
     )
 }

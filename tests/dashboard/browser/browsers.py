@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-__all__ = ["NARROW", "PICTURES", "WIDE", "Pages", "find_chromium", "offences", "open_chromium", "why_no_browser"]
+__all__ = ["NARROW", "PICTURES", "WIDE", "Pages", "find_chromium", "keep_picture", "offences", "open_chromium", "why_no_browser"]
 
 PICTURES: Final = ROOT / "build" / "screenshots"
 """Where the pictures of pages are kept."""
@@ -29,6 +29,7 @@ PICTURES: Final = ROOT / "build" / "screenshots"
 WIDE: Final = (1280, 800)
 NARROW: Final = (400, 800)
 
+_MOST_PICTURES: Final = 3
 _SERIOUS: Final = {"serious", "critical"}
 _LOST: Final = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_EMPTY_RESPONSE")
 _LOST_TOO: Final = ("net::ERR_CONNECTION_RESET", "net::ERR_NETWORK_CHANGED", "net::ERR_SOCKET_NOT_CONNECTED")
@@ -94,8 +95,11 @@ class Pages:
         """Allow what the browser itself says of a node that is no longer there."""
         self._may_lose_node = True
 
-    def close(self) -> None:
-        """Close all pages."""
+    def close(self, name: str) -> None:
+        """Keep a picture of each page, called `name` and its number, and close them."""
+        shown = [page for context in self._browser.contexts for page in context.pages]
+        for number, page in enumerate(shown[:_MOST_PICTURES]):
+            keep_picture(page, f"{name}-{number}" if number else name)
         for context in self._browser.contexts:
             context.close()
 

@@ -27,13 +27,13 @@ def chromium() -> Generator[Browser]:
 
 
 @pytest.fixture
-def pages(chromium: Browser) -> Generator[Pages]:
+def pages(chromium: Browser, request: pytest.FixtureRequest) -> Generator[Pages]:
     """Opens pages; the test fails if one of them does what none may do."""
     opened = Pages(chromium)
     try:
         yield opened
     finally:
-        opened.close()
+        opened.close(request.node.name.removeprefix("test_"))
     assert opened.offences == []
 
 

@@ -94,6 +94,9 @@ def open_fleet(count: int = SIZE, **settings: Any) -> Generator[Fleet]:
     """Run a cluster of that many processes for as long as the block lasts."""
     settings = {"on_start": "tests.dashboard.browser.fleets:expose", "log_level": "error"} | settings
     with open_crowd(1, NodeConfig(join=[], **settings)) as [server]:
+        if count == 1:
+            yield Fleet(server, [])
+            return
         seeds = [str(server.address)]
         with open_crowd(count - 1, NodeConfig(join=seeds, **settings)) as others:
             yield Fleet(server, others)

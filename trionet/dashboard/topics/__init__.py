@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Topic
-from .cluster import ClusterTopic
+from .cluster import ClusterTopic, DetailsTopic
+from .news import NewsTopic
+from .node import NodeTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -16,6 +18,9 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     kind.name: kind
     for kind in (
         ClusterTopic,
+        DetailsTopic,
+        NewsTopic,
+        NodeTopic,
         # one a line
     )
 }

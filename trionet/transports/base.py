@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STOPPED",
     "Dashboard",
+    "Described",
     "Endpoint",
     "Handler",
     "Links",
@@ -182,6 +183,17 @@ class Transport(Protocol):
         """Return the calls and streams that have not ended."""
 
 
+class Described(Protocol):
+    """The open links of a node."""
+
+    @property
+    def open(self) -> int:
+        """Their number."""
+
+    def described(self, most: int) -> dict[str, dict[str, Any]]:
+        """Return what at most `most` of them are, as plain data."""
+
+
 class Links(Transport, Protocol):
     """Sends calls of one node over its links.
 
@@ -194,6 +206,10 @@ class Links(Transport, Protocol):
 
     def figures(self) -> LinkFigures:
         """Return the figures of its links."""
+
+    @property
+    def traffic(self) -> Described:
+        """Its open links."""
 
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""

@@ -15,6 +15,9 @@ from .methods import MethodsTopic
 from .rumor import RumorTopic
 from .services import ServicesTopic
 from .tasks import TasksTopic
+from .cluster import ClusterTopic, DetailsTopic
+from .news import NewsTopic
+from .node import NodeTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -28,6 +31,9 @@ TOPICS: Final[dict[str, type[Topic]]] = {
         RumorTopic,
         ServicesTopic,
         TasksTopic,
+        DetailsTopic,
+        NewsTopic,
+        NodeTopic,
         # one a line
     )
 }

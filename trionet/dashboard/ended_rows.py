@@ -2,7 +2,8 @@
 
 Nodes report what runs, and nothing of what has ended: so a call has ended when its node reports it no longer.
 
-Invariant: at most `MOST_ENDED` rows are kept, each for `SHOWN_S`, and only such as were shown before.
+Invariant: at most `MOST_ENDED` rows are kept, each for `SHOWN_S`, and only such as were shown before. Short calls that
+just end are not kept: a busy node has always some, and they would hide all else.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ MOST_ENDED: Final = 200
 
 _JUST_S: Final = 0.5
 """The time from a deadline to the end of a call, at most: its end is noticed a little later."""
+_SHORT_S: Final = 1.5
 _CANCELLED: Final = frozenset({"cancelling", "cancelled", "orphan"})
 
 
@@ -44,9 +46,12 @@ class EndedRows:
             now: in seconds since 1970.
         """
         for key, row in gone.items():
-            if "ended" not in row and len(self._rows) < MOST_ENDED:
+            if "ended" in row or len(self._rows) >= MOST_ENDED:
+                continue
+            how = _how(row, members, now)
+            if how != "done" or now - row.get("begun", now) >= _SHORT_S:
                 self._until[key] = now + SHOWN_S
-                self._rows[key] = row | {"ended": _how(row, members, now)}
+                self._rows[key] = row | {"ended": how}
 
     def shown(self, known: Collection[str], now: float) -> dict[str, _Row]:
         """Return the rows to show still; those that are known run again, or still."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from trionet.errors import TemporarilyUnavailable
 
 from .channel import Channel
@@ -17,9 +19,7 @@ from .topics import TOPICS
 from .viewer import News, Viewer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-
-    import trio
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from .looked_at import LookedAt
     from .static_files import StaticFile
@@ -29,6 +29,9 @@ __all__ = ["Dashboard"]
 
 MOST_VIEWERS: Final = 32
 """The streams of one node at once."""
+
+_END_S: Final = 0.3
+"""The time that a viewer has to read the end of its stream when the node stops."""
 
 
 class Dashboard:
@@ -40,12 +43,12 @@ class Dashboard:
         self._nursery = nursery
         self._news = News()
         self._channels: dict[str, Channel] = {}
-        self._viewers = 0
+        self._aborts: dict[object, Callable[[], None]] = {}
 
     @property
     def viewers(self) -> int:
         """The number of viewers."""
-        return self._viewers
+        return len(self._aborts)
 
     @property
     def gathered(self) -> list[str]:
@@ -56,11 +59,12 @@ class Dashboard:
         """Return a file of the page; None if there is none with that name."""
         return await static_file(name)
 
-    def stream(self, query: Mapping[str, str]) -> AsyncGenerator[bytes]:
+    def stream(self, query: Mapping[str, str], abort: Callable[[], None]) -> AsyncGenerator[bytes]:
         """Return the events of a viewer's stream; it is a viewer while they are iterated over.
 
         Args:
             query: what it looks at: ``topics``, ``of``, ``node`` and ``rumor``; see `asked_of`.
+            abort: called when the node stops, and the viewer doesn't read the end of its stream.
 
         Raises:
             MalformedRequest: the query can't be used.
@@ -69,19 +73,20 @@ class Dashboard:
         looked_at = asked_of(query, TOPICS)
         if self._news.is_closed or self._subject.is_stopping:
             raise TemporarilyUnavailable("the node is stopping")
-        if self._viewers >= MOST_VIEWERS:
+        if self.viewers >= MOST_VIEWERS:
             raise TemporarilyUnavailable(f"{MOST_VIEWERS} pages look at this node already: close one, or ask another")
-        return self._messages(looked_at)
+        return self._messages(looked_at, abort)
 
-    async def _messages(self, looked_at: LookedAt) -> AsyncGenerator[bytes]:
-        self._viewers += 1
+    async def _messages(self, looked_at: LookedAt, abort: Callable[[], None]) -> AsyncGenerator[bytes]:
+        key = object()
+        self._aborts[key] = abort
         channels = self._subscribed(looked_at)
         try:
             async with aclosing(Viewer(looked_at, channels, self._news).messages()) as messages:
                 async for message in messages:
                     yield message
         finally:
-            self._viewers -= 1
+            del self._aborts[key]
             self._unsubscribe(looked_at)
 
     def _subscribed(self, looked_at: LookedAt) -> dict[str, Channel]:
@@ -99,4 +104,11 @@ class Dashboard:
 
     def close(self) -> None:
         """End the streams of all viewers: the node is stopping."""
+        if not self._news.is_closed and self._aborts:
+            self._nursery.start_soon(self._end_late)
         self._news.close()
+
+    async def _end_late(self) -> None:
+        await trio.sleep(_END_S)
+        for abort in list(self._aborts.values()):
+            abort()

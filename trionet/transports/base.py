@@ -336,8 +336,8 @@ class Dashboard(Protocol):
     async def file(self, name: str) -> PageFile | None:
         """Return a file of the page; None if there is none with that name."""
 
-    def stream(self, query: Mapping[str, str]) -> AsyncGenerator[bytes]:
-        """Return the events of a viewer's stream, by what it looks at.
+    def stream(self, query: Mapping[str, str], abort: Callable[[], None]) -> AsyncGenerator[bytes]:
+        """Return the events of a viewer's stream, by what it looks at; ``abort()`` ends it if it doesn't read its end.
 
         Raises:
             MalformedRequest: the query can't be used.

@@ -16,7 +16,7 @@ from quart import Response, request
 from trionet.codec import JSON
 from trionet.errors import NotFound
 
-from .web_dashboard import DASHBOARD_FILES, add_dashboard
+from .web_dashboard import OPEN_ENDPOINTS, add_dashboard
 from .web_errors import error_body
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from trionet.figures import NodeFigures
 
     from .base import Pages
+    from .web_access import WebAccess
 
 __all__ = ["OPEN_PAGES", "add_health", "add_pages"]
 
-OPEN_PAGES: Final = frozenset({"healthz", "live", "ready"}) | DASHBOARD_FILES
+OPEN_PAGES: Final = frozenset({"healthz", "live", "ready"}) | OPEN_ENDPOINTS
 """The endpoints that need no token."""
 
 _NO_METRICS: Final = 'metrics need the extra "metrics": pip install "trionet[metrics]"'
@@ -47,10 +48,10 @@ def add_health(app: QuartTrio) -> None:
         return _json({"status": "ok"})
 
 
-def add_pages(app: QuartTrio, pages: Pages, config: NodeConfig) -> None:
+def add_pages(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebAccess | None) -> None:
     """Add the pages about the node; what takes long is done in one thread at a time, so that the node stays prompt."""
     in_turn = trio.CapacityLimiter(1)
-    add_dashboard(app, pages, config)
+    add_dashboard(app, pages, config, access)
 
     @app.get("/ready")
     async def ready() -> Response:

@@ -26,7 +26,7 @@ class App {
       onMessage: (topic, data, whole) => this.#message(topic, data, whole),
       onState: (state) => this.frame.showLink(state),
     });
-    this.call = caller({ root: this.root, session: this.session, place: (name) => addressOf(this.member(name)?.address) });
+    this.call = caller({ root: this.root, session: this.session, place: (name) => this.#place(name) });
     this.confirm = confirm;
     this.say = say;
     this.frame = new Frame(this);
@@ -80,6 +80,12 @@ class App {
   /** Change what the open panel wants of the stream. */
   want(want) {
     this.store.want("panel", Array.isArray(want) ? { topics: want } : want);
+  }
+
+  #place(name) {
+    if (name === this.store.get("cluster")?.self) return { gid: "local" };
+    const node = addressOf(this.member(name)?.address);
+    return node ? { node } : null;
   }
 
   #tick(cluster) {

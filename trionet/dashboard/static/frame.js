@@ -1,7 +1,7 @@
 // What surrounds the panels: tabs, whose view it is, the state of the connection, the theme.
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
-import { clock, seconds, short } from "./format.js";
+import { clock, cut, seconds, short } from "./format.js";
 import { PANELS } from "./panels.js";
 
 const THEMES = ["system", "light", "dark"];
@@ -17,7 +17,9 @@ export class Frame {
     this.theme = document.getElementById("theme");
     this.theme.addEventListener("click", () => this.nextTheme());
     this.#showTheme();
+    this.trouble = document.getElementById("trouble");
     app.store.on("cluster", (cluster) => this.#showWhere(cluster));
+    app.store.on("feed", (feed) => this.#showTrouble(feed));
   }
 
   showTab(panel) {
@@ -80,6 +82,12 @@ export class Frame {
     const scope = this.known?.keyed ? ` · may ${this.known.scope}` : "";
     setText(document.getElementById("where"), `${cluster.cluster ? `${cluster.cluster} · ` : ""}seen from ${self?.address ?? short(cluster.self)}${scope}`);
     this.#showTitle();
+  }
+
+  #showTrouble(feed) {
+    const errors = Object.entries(feed.errors ?? {});
+    this.trouble.hidden = errors.length === 0;
+    setText(this.trouble, errors.map(([topic, text]) => `Not up to date: ${topic} (${cut(text, 200)})`).join(". "));
   }
 
   #showTitle() {

@@ -17,9 +17,10 @@ const SHAPES = {
   joining: "dotted",
   waiting: "dotted",
   absent: "gap",
+  refuted: "check",
 };
 
-/** The shape of a state: "disc", "triangle", "cross", "ring", "dotted", "gap". */
+/** The shape of a state: "disc", "triangle", "cross", "ring", "dotted", "gap", "check". */
 export function shapeOf(state) {
   return SHAPES[state] ?? "ring";
 }
@@ -31,6 +32,7 @@ const PATHS = {
   ring: "M-3.9 0a3.9 3.9 0 1 0 7.8 0a3.9 3.9 0 1 0-7.8 0Z",
   dotted: "M-3.9 0a3.9 3.9 0 1 0 7.8 0a3.9 3.9 0 1 0-7.8 0Z",
   gap: "M-4.5 0H4.5",
+  check: "M-4 0.4L-1.2 3.4L4.4-3.4",
 };
 
 /** The glyph of a state, centred on (0, 0), 11 units wide, as an SVG path. */

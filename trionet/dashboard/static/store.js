@@ -2,6 +2,7 @@
 
 import { merged } from "./patch.js";
 
+const ALWAYS = new Set(["feed"]); // what the node says of the stream itself
 const SINGLE = ["node", "rumor"];
 export const OF_LIMIT = 64;
 
@@ -55,7 +56,7 @@ export class Store {
     if (want) this.#wants.set(owner, want);
     else this.#wants.delete(owner);
     const sum = this.wanted;
-    for (const topic of this.#documents.keys()) if (!sum.topics.includes(topic)) this.#documents.delete(topic);
+    for (const topic of this.#documents.keys()) if (!sum.topics.includes(topic) && !ALWAYS.has(topic)) this.#documents.delete(topic);
     this.#wanted(sum);
   }
 

@@ -74,6 +74,10 @@ class MethodInspection:
             for service in sorted(self._services(gid))
         }
 
+    def services_of(self, gid: str) -> list[str]:
+        """Return the names of the services of a group, sorted."""
+        return sorted(self._services(gid))
+
     def _gids(self) -> list[str]:
         return [LOCAL, *(gid for gid in self._node.local.groups.gids() if gid != LOCAL)]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
+from trionet.message import BUILT_IN
 from trionet.services.group_inspection import group_digest
 
 from .asking import Turns, ask, cut, present
@@ -32,9 +33,10 @@ _SAME_EVERYWHERE: Final = "local"
 
 
 class GroupsTopic(Topic):
-    """``{GID: {size, members: {SID: address}, where?, subset?, templates, here, views: {SID: differences}}}``.
+    """``{GID: {here, size, same, members: {SID: address}, where?, subset?, templates, views: {SID: differences}}}``.
 
-    Members are compared by digests; only of a group that differs its members are asked for.
+    ``here`` tells whether this node has it, ``same`` how many nodes are known to hold the same. Groups are compared by
+    digests; the members are asked for where these differ.
     """
 
     name: ClassVar[str] = "groups"
@@ -94,6 +96,7 @@ class GroupsTopic(Topic):
         found: dict[str, Any] = {
             "here": own is not None,
             "size": len(members),
+            "same": (own is not None) + sum(held.get(gid) == digest for held in self._digests.values() if own),
             "members": dict(list(members.items())[:_MOST_MEMBERS]),
             "views": {
                 sid: difference
@@ -101,11 +104,18 @@ class GroupsTopic(Topic):
                 if (difference := self._difference(sid, gid, held.get(gid), own, digest))
             },
         }
+        if own is not None and (templates := self._templates(gid)):
+            found["templates"] = templates
         if shown.get("where") is not None:
             found["where"] = _words(shown["where"])
         if shown.get("subset") is not None:
             found["subset"] = cut(shown["subset"])
         return found
+
+    def _templates(self, gid: str) -> list[str]:
+        """Return the names of the user's group-wide services in a group of this node."""
+        methods = self.subject.local.inspection.services_of(gid)
+        return [name for name in methods if name not in BUILT_IN][:_MOST_NAMED]
 
     def _of_another(self, gid: str) -> dict[str, Any]:
         """Return a group that this node lacks, as one of those holds it that have it."""

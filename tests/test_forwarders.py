@@ -237,11 +237,8 @@ NOT_FORWARDING = {
     "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
     "local inspection": {
         *("config", "events", "groups", "logs", "members", "services", "spread"),
-<<<<<<< HEAD
         *("arrival", "group", "group_digests", "methods", "rumors"),
-=======
         *("glance", "portrait"),
->>>>>>> s17-server
         *("report_calls", "cancel_own_calls", "statistics", "status", "tags", "watch_events", "watch_logs"),
     },
     "local kept": {"keep", "end", "held", "remove"},

@@ -28,11 +28,8 @@ from trionet.services.marks import Mark, mark_of
 from trionet.services.membership import Membership
 from trionet.services.method_inspection import MethodInspection
 from trionet.services.routes import Routes
-<<<<<<< HEAD
 from trionet.services.rumor_inspection import RumorInspection
-=======
 from trionet.services.sight import SightInspection
->>>>>>> s17-server
 from trionet.services.status import Status
 
 SERVICES: dict[str, tuple[type, ...]] = {
@@ -42,11 +39,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "comm": (Comm, trionet.templates.comm.GroupComm),
     "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
-<<<<<<< HEAD
-    "inspection": (Inspection, CallInspection, GroupInspection, MethodInspection, RumorInspection),
-=======
-    "inspection": (Inspection, CallInspection, SightInspection),
->>>>>>> s17-server
+    "inspection": (Inspection, CallInspection, GroupInspection, MethodInspection, RumorInspection, SightInspection),
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
@@ -80,11 +73,8 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "cancel_own_calls": Scope.ADMIN,
         **dict.fromkeys(("config", "events", "groups", "logs", "services", "spread", "statistics"), Scope.READ),
         **dict.fromkeys(("status", "tags", "watch_events", "watch_logs"), Scope.READ),
-<<<<<<< HEAD
         **dict.fromkeys(("arrival", "group", "group_digests", "methods", "rumors"), Scope.READ),
-=======
         **dict.fromkeys(("glance", "portrait"), Scope.READ),
->>>>>>> s17-server
     },
     "membership": {
         "members": Scope.READ,

@@ -31,13 +31,10 @@ from .group_rules import description_of
 from .heap import heap_bytes
 from .log_ring import LogRing
 from .member import member_of
-<<<<<<< HEAD
 from .method_inspection import MethodInspection
 from .rumor_inspection import RumorInspection
-=======
 from .service_table import Origin
 from .sight import SightInspection
->>>>>>> s17-server
 
 if TYPE_CHECKING:
     from trionet.child_nodes import ChildNodes
@@ -94,11 +91,7 @@ class Inspected(Protocol):
         """Return an iterator over its events from now on."""
 
 
-<<<<<<< HEAD
-class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspection):
-=======
-class Inspection(CallInspection, SightInspection):
->>>>>>> s17-server
+class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspection, SightInspection):
     """The local service ``inspection``."""
 
     _node: Inspected

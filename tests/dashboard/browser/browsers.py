@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-__all__ = ["NARROW", "PICTURES", "WIDE", "Pages", "find_chromium", "keep_picture", "offences", "open_chromium", "why_no_browser"]
+__all__ = [
+    "NARROW",
+    "PICTURES",
+    "WIDE",
+    "Pages",
+    "find_chromium",
+    "keep_picture",
+    "offences",
+    "open_chromium",
+    "why_no_browser",
+]
 
 PICTURES: Final = ROOT / "build" / "screenshots"
 """Where the pictures of pages are kept."""
@@ -71,7 +81,9 @@ class Pages:
         self._hosts: set[str] = set()
         self._may_lose_node = False
 
-    def open(self, url: str, *, size: tuple[int, int] = WIDE, scheme: str = "light", beside: Page | None = None) -> Page:
+    def open(
+        self, url: str, *, size: tuple[int, int] = WIDE, scheme: str = "light", beside: Page | None = None
+    ) -> Page:
         """Show a URL in a new page.
 
         Args:

@@ -9,15 +9,14 @@ from typing import Final
 
 from .base import Topic
 from .calls import CallsTopic
-from .cluster import ClusterTopic
+from .cluster import ClusterTopic, DetailsTopic
 from .groups import GroupsTopic
 from .methods import MethodsTopic
+from .news import NewsTopic
+from .node import NodeTopic
 from .rumor import RumorTopic
 from .services import ServicesTopic
 from .tasks import TasksTopic
-from .cluster import ClusterTopic, DetailsTopic
-from .news import NewsTopic
-from .node import NodeTopic
 
 __all__ = ["TOPICS", "Topic"]
 

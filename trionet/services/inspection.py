@@ -33,7 +33,6 @@ from .log_ring import LogRing
 from .member import member_of
 from .method_inspection import MethodInspection
 from .rumor_inspection import RumorInspection
-from .service_table import Origin
 from .sight import SightInspection
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ _END_S: Final = 0.3
 
 
 class Dashboard:
-    """Fulfils `trionet.transports.base.Dashboard` for one node."""
+    """Fulfils `trionet.transports.shown.Dashboard` for one node."""
 
     def __init__(self, subject: Subject, nursery: trio.Nursery) -> None:
         """Show the cluster of `subject`; what is looked at is gathered in `nursery`."""

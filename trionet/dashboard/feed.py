@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Dashboard"]
 
-MOST_VIEWERS: Final = 32
-"""The streams of one node at once."""
+MOST_VIEWERS: Final = 64
+"""The streams of one node at once; a page has two."""
 
 _END_S: Final = 0.3
 """The time that a viewer has to read the end of its stream when the node stops."""
 
 
 class Dashboard:
-    """Fulfils `trionet.transports.base.Dashboard` for one node."""
+    """Fulfils `trionet.transports.shown.Dashboard` for one node."""
 
     def __init__(self, subject: Subject, nursery: trio.Nursery) -> None:
         """Show the cluster of `subject`; what is looked at is gathered in `nursery`."""
@@ -81,7 +81,7 @@ class Dashboard:
         if self._news.is_closed or self._subject.is_stopping:
             raise TemporarilyUnavailable("the node is stopping")
         if self.viewers >= MOST_VIEWERS:
-            raise TemporarilyUnavailable(f"{MOST_VIEWERS} pages look at this node already: close one, or ask another")
+            raise TemporarilyUnavailable(f"{MOST_VIEWERS} streams are open already: close a page, or ask another node")
         return self._messages(looked_at, abort)
 
     async def _messages(self, looked_at: LookedAt, abort: Callable[[], None]) -> AsyncGenerator[bytes]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .subject import Subject
 
-__all__ = ["Glance", "Glances", "seen_by"]
+__all__ = ["Answer", "Glance", "Glances", "seen_by"]
 
 CIRCLE: Final = 16
 """The members that are asked each second, in sight or not."""
@@ -42,7 +42,7 @@ _MOST_SEEN: Final = 512
 _MOST_CHARS: Final = 200
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True):
     """The answer of `inspection.glance`; unknown parts are ignored."""
 
     version: str = ""
@@ -71,7 +71,7 @@ class Glance(msgspec.Struct, frozen=True):
 
     at: float
     rtt_s: float = 0.0
-    answer: _Answer | None = None
+    answer: Answer | None = None
     error: str = ""
     calls_per_s: float | None = None
     lag_s: float | None = None
@@ -149,7 +149,7 @@ class Glances:
         with trio.move_on_after(_WITHIN_S):
             try:
                 request = comm.prepare([view], {}, _GLANCE, depth=PACKETS)  # it needs no slot
-                answer = msgspec.convert(await comm.call_unrecorded(node, request), _Answer, strict=False)
+                answer = msgspec.convert(await comm.call_unrecorded(node, request), Answer, strict=False)
             except TrionetError as exc:
                 error = f"{type(exc).__name__}: {exc.text}"[:_MOST_CHARS]
             except msgspec.ValidationError as exc:
@@ -178,12 +178,14 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def seen_by(answer: Any, known: Mapping[str, tuple[SID, str]]) -> dict[SID, str]:
+def seen_by(answer: Answer, known: Mapping[str, tuple[SID, str]]) -> dict[SID, str]:
     """Return how a member sees others, where that differs from `known`: the SID and status by address.
 
     A failed member that another has forgotten, or one that has left, is no difference.
     """
-    seen: dict[str, str] = answer.seen or {}
+    if answer.seen is None:
+        return {}
+    seen: dict[str, str] = answer.seen
     found: dict[SID, str] = {}
     for address, status in list(seen.items())[:_MOST_SEEN]:
         sid, ours = known.get(address, ("", ""))

@@ -44,8 +44,8 @@ class _GlancingTopic(Topic):
 class ClusterTopic(_GlancingTopic):
     """``{self, cluster, now, members: {SID: {address, status, incarnation, since, tags, by}}, views, more}``.
 
-    ``by`` has the SIDs of the nodes whose own probes failed; ``views`` what others see otherwise, by their SIDs;
-    ``more`` the number of members that are left out.
+    ``by`` has the SIDs of the nodes whose own probes failed; ``views`` has a key for each other member that has
+    answered, and below it what that one sees otherwise; ``more`` is the number of members that are left out.
     """
 
     name: ClassVar[str] = "cluster"
@@ -61,14 +61,12 @@ class ClusterTopic(_GlancingTopic):
         known = {str(member.node): (member.sid, member.status) for member, _, _ in every}
         views: dict[SID, dict[SID, str]] = {}
         for sid, glance in self._glances.latest.items():
-            if sid != subject.sid and glance.answer is not None and glance.answer.seen is not None:
-                seen = seen_by(glance.answer, known)
-                if seen:
-                    views[sid] = seen
+            if sid != subject.sid and glance.answer is not None:
+                views[sid] = seen_by(glance.answer, known)
         return {
             "self": subject.sid,
             "cluster": subject.config.cluster,
-            "now": round(time.time()),
+            "now": round(time.time(), 2),
             "members": shown,
             "views": views,
             "more": len(every) - len(shown) or None,

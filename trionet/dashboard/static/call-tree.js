@@ -23,10 +23,10 @@ const MEANINGS = {
 const ENDS = {
   done: "ended",
   ok: "returned",
-  error: "raised an error",
-  cancelled: "ended: cancelled",
-  timeout: "ended: deadline over",
-  node: "its node is gone",
+  error: "raised",
+  cancelled: "was cancelled",
+  timeout: "deadline over",
+  node: "node is gone",
 };
 const GLYPHS = { sent: "left", queued: "waiting", connecting: "joining", cancelling: "warning" };
 const ENDED_GLYPHS = { error: "error", cancelled: "cancelled", timeout: "warning", node: "failed" };

@@ -1,7 +1,7 @@
 // What surrounds the panels: tabs, whose view it is, the state of the connection, the theme.
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
-import { clock, seconds, short } from "./format.js";
+import { clock, cut, seconds, short } from "./format.js";
 import { PANELS } from "./panels.js";
 
 const THEMES = ["system", "light", "dark"];
@@ -17,7 +17,9 @@ export class Frame {
     this.theme = document.getElementById("theme");
     this.theme.addEventListener("click", () => this.nextTheme());
     this.#showTheme();
+    this.trouble = document.getElementById("trouble");
     app.store.on("cluster", (cluster) => this.#showWhere(cluster));
+    app.store.on("feed", (feed) => this.#showTrouble(feed));
   }
 
   showTab(panel) {
@@ -82,6 +84,12 @@ export class Frame {
     this.#showTitle();
   }
 
+  #showTrouble(feed) {
+    const errors = Object.entries(feed.errors ?? {});
+    this.trouble.hidden = errors.length === 0;
+    setText(this.trouble, errors.map(([topic, text]) => `Not up to date: ${topic} (${cut(text, 200)})`).join(". "));
+  }
+
   #showTitle() {
     const cluster = this.app.store?.get("cluster");
     const members = Object.values(cluster?.members ?? {});
@@ -95,7 +103,7 @@ export class Frame {
     if (this.outage.hidden) return;
     this.text ??= h("span");
     this.wait ??= h("span", { class: "muted" });
-    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.stream.retry() }, "Try now");
+    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.retry() }, "Try now");
     if (!this.outage.firstChild) this.outage.append(this.text, this.wait, this.retry);
     const since = this.lostAt / 1000;
     setText(this.text, `No connection since ${clock(since)} (${seconds(Date.now() / 1000 - since)}): ${link.text}. What you see is from then.`);

@@ -1,7 +1,7 @@
 // One member in short, beside the ring: its state, its figures, and who sees it how.
 
 import { h, keyed, setAttr, setText } from "./dom.js";
-import { age, bytes, count, ms, rate, seconds } from "./format.js";
+import { age, bytes, count, ms, plural, rate, seconds } from "./format.js";
 import { healthText } from "./members-table.js";
 import { tagTexts } from "./members.js";
 import { setState, stateBadge } from "./states.js";
@@ -9,6 +9,7 @@ import { setState, stateBadge } from "./states.js";
 const natural = new Intl.Collator("en", { numeric: true });
 const FACTS = [
   ["Node", (row) => row.sid],
+  ["Suspected by", (row, app) => (row.by?.length ? named(row.by, app, 8) : "–")],
   ["Incarnation", (row) => count(row.incarnation)],
   ["Version", (row) => row.version ?? "–"],
   ["Up for", (row) => seconds(row.uptime_s)],
@@ -43,7 +44,7 @@ export class MemberCard {
     if (!row) return;
     setText(this.title, row.address);
     setState(this.badge, row.status, `${row.status} for ${age(this.app.now() - row.since)}`);
-    FACTS.forEach(([, text], index) => setText(this.facts[index], text(row)));
+    FACTS.forEach(([, text], index) => setText(this.facts[index], text(row, this.app)));
     keyed(this.tags, tagTexts(row.tags), (text) => text, (text) => h("span", { class: "tag", title: text }, text));
     this.error.hidden = !row.error;
     setText(this.error, row.error ? `It gives no figures: ${row.error}` : "");
@@ -54,8 +55,9 @@ export class MemberCard {
   #lines(row, opinions, asked) {
     const { own, others } = opinions.of(row.sid);
     const agreeing = opinions.viewersOf(row.sid, own).length;
+    const here = agreeing > 1 ? `here and by ${plural(agreeing - 1, "other")} of ${asked - 1} asked` : "here";
     const lines = [...others].map(([state, viewers]) => ({ state, text: `by ${named(viewers, this.app)}` }));
-    return [{ state: own, text: `by ${agreeing} of ${asked} asked${others.size ? "" : ": all agree"}` }, ...lines];
+    return [{ state: own, text: others.size ? here : `${here}; no member sees it otherwise` }, ...lines];
   }
 }
 

@@ -36,6 +36,14 @@ function viewersOf(sid, state, cluster, viewers, others) {
   return [cluster.self, ...viewers].filter((viewer) => viewer !== sid && !dissenting.has(viewer));
 }
 
+/** Who suspects a member: those whose own probes it missed where that is known, and those who see it so where others don't. */
+export function suspectersOf(cluster, opinions, sid) {
+  const member = cluster.members[sid];
+  const probed = member?.status === "suspect" ? member.by : undefined;
+  if (!probed?.length) return opinions.viewersOf(sid, "suspect");
+  return [...new Set([...probed, ...(opinions.of(sid).others.get("suspect") ?? [])])].filter((viewer) => viewer !== sid);
+}
+
 /** The number of members that see `sid` otherwise than the serving node. */
 export function dissent(opinions, sid) {
   let sum = 0;
@@ -56,7 +64,8 @@ export function linesOf(cluster, opinions) {
     const disputed = opinions.of(sid).others.size > 0;
     for (const state of ["suspect", "failed", "absent"]) {
       if (state !== "suspect" && !disputed) continue;
-      for (const viewer of opinions.viewersOf(sid, state)) lines.push({ from: viewer, to: sid, state });
+      const viewers = state === "suspect" ? suspectersOf(cluster, opinions, sid) : opinions.viewersOf(sid, state);
+      for (const viewer of viewers) lines.push({ from: viewer, to: sid, state });
     }
   }
   return lines;
@@ -71,9 +80,9 @@ export function findingsOf(cluster, opinions, details = {}) {
   const found = [];
   for (const [sid, member] of Object.entries(cluster.members)) {
     const { others } = opinions.of(sid);
-    if (member.status === "suspect") found.push({ kind: "suspected", sid, state: "suspect", since: member.since, viewers: opinions.viewersOf(sid, "suspect"), others });
+    if (member.status === "suspect") found.push({ kind: "suspected", sid, state: "suspect", since: member.since, viewers: suspectersOf(cluster, opinions, sid), others });
     else if (others.size) found.push({ kind: "disputed", sid, state: worst([...others.keys()]), since: member.since, viewers: [], others });
-    else if (member.status === "failed") found.push({ kind: "failed", sid, state: "failed", since: member.since, viewers: [], others });
+    else if (member.status === "failed") found.push({ kind: "failed", sid, state: "failed", since: member.since, viewers: [], agree: opinions.viewersOf(sid, "failed").length, others });
     else if (details[sid]?.health > 0 && member.status === "alive") found.push({ kind: "slow", sid, state: "warning", health: details[sid].health, viewers: [], others });
   }
   for (const sid of opinions.subjects) {

@@ -2,7 +2,7 @@
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
 import { ms, seconds } from "./format.js";
-import { labelsOf, linesOf, sorted } from "./members.js";
+import { labelsOf, linesOf, sorted, suspectersOf } from "./members.js";
 import { BAR_START, barOf, chordOf, labelAt, placeOf, pointAt } from "./ring-layout.js";
 import { glyph, setGlyph } from "./states.js";
 
@@ -52,7 +52,7 @@ export class Ring {
     const items = ordered.map((row, index) => {
       const place = placeOf(index + 0.5, count);
       places.set(row.sid, place);
-      return { row, place, label: labels[index], count, picked: row.sid === picked, stop: row.sid === stop, self: row.sid === cluster.self, suspected: opinions.viewersOf(row.sid, "suspect").length };
+      return { row, place, label: labels[index], count, picked: row.sid === picked, stop: row.sid === stop, self: row.sid === cluster.self, suspected: suspectersOf(cluster, opinions, row.sid).length };
     });
     const sidOf = (item) => item.row.sid;
     keyed(this.bars, items, sidOf, () => svg("line", null), updateBar);

@@ -16,6 +16,7 @@ import trio
 from .call_tree import CallTree, CancelledCalls, with_all_below
 from .current_call import answered_call
 from .errors import CallTimeout, MalformedRequest, TrionetError
+from .histograms import SUM, UNTIMED
 from .log_limits import about, limited_log
 from .message import Remote
 from .nesting import PACKETS
@@ -26,6 +27,7 @@ from .protocols.assembling import assemble
 from .protocols.call_reports import (
     MOST_CALLS,
     CallReport,
+    EndCount,
     NodeReport,
     RequestReport,
     cut,
@@ -33,7 +35,7 @@ from .protocols.call_reports import (
     encode_report,
 )
 from .replies import Replies
-from .templates.fan_out import collect
+from .templates.fan_out import check_bool, collect
 from .trio_internals import scope_deadline, task_deadline
 
 if TYPE_CHECKING:
@@ -78,8 +80,16 @@ class RunningCalls:
         """Return the running calls of this node alone."""
         return assemble({self._own: self.report()})
 
-    def report(self, without: AnsweredCall | None = None, most: int = MOST_CALLS) -> NodeReport:
-        """Return the report of this node, without the call that asks for it; of each kind `most` calls."""
+    def report(
+        self, without: AnsweredCall | None = None, most: int = MOST_CALLS, *, with_ends: bool = False
+    ) -> NodeReport:
+        """Return the report of this node.
+
+        Args:
+            without: the call that asks for it.
+            most: the most calls of each kind.
+            with_ends: whether to say how calls have ended.
+        """
         running = {one: scope for one, scope in self._router.running.items() if one is not without}
         deadlines = {prepared: scope_deadline(scope) for prepared, scope in running.items()}
         by_id: dict[str, PreparedCall] = {}
@@ -113,7 +123,14 @@ class RunningCalls:
         ]
         orphans = tuple((str(orphan.node), cut(orphan.id)) for orphan in self._orphans)
         omitted = len(running) - len(calls) + len(sending) - len(requests)
-        return NodeReport(tuple(calls), tuple(requests), orphans, omitted)
+        return NodeReport(tuple(calls), tuple(requests), orphans, omitted, self._ends() if with_ends else ())
+
+    def _ends(self) -> tuple[EndCount, ...]:
+        """Return how the calls of each method have ended."""
+        return tuple(
+            EndCount(cut(service), cut(method), outcome, sum(histogram[:SUM]) + histogram[UNTIMED])
+            for service, method, outcome, histogram in self._router.counts
+        )
 
     def _sending(self) -> list[Sending]:
         """Return the calls in progress to other nodes, without those of the protocols."""
@@ -123,15 +140,16 @@ class RunningCalls:
             found += links.in_progress()
         return [one for one in found if one.request.depth != PACKETS]
 
-    def encoded_report(self, most: int = MOST_CALLS) -> bytes:
+    def encoded_report(self, most: int = MOST_CALLS, *, with_ends: bool = False) -> bytes:
         """Return the encoded report of this node, for `decode_report` at another one.
 
         Raises:
-            MalformedRequest: `most` is no such number.
+            MalformedRequest: `most` is no such number, or `with_ends` is not True or False.
         """
+        check_bool("with_ends", with_ends)
         if not isinstance(most, int) or isinstance(most, bool) or not 0 <= most <= MOST_CALLS:
             raise MalformedRequest(f"most is a number of calls, from 0 to {MOST_CALLS}, not {most!r:.80}")
-        return encode_report(self.report(answered_call(), most))
+        return encode_report(self.report(answered_call(), most, with_ends=with_ends))
 
     async def cancel_own(self, call_id: str) -> int:
         """Cancel the running calls with an id on this node, and wait a while for their end; return how many."""
@@ -179,19 +197,21 @@ class RunningCalls:
     ) -> tuple[dict[NodeAddress, tuple[float, NodeReport]], dict[SID, TrionetError]]:
         """Return the reports of some members and when they came, on Trio's clock; and why others gave none.
 
+        They say also how calls have ended.
+
         Args:
             nodes: whom to ask.
             most: the most calls of each kind in one report.
             within_s: how long to wait for the reports, in seconds.
         """
         until = trio.current_time() + within_s
-        reports, errors = await self._reports(nodes, [most], within_s)
+        reports, errors = await self._reports(nodes, [most, True], within_s)
         older = {sid: nodes[sid] for sid, error in errors.items() if isinstance(error, MalformedRequest)}
         if older:  # nodes of an earlier version know no bound
             more, left = await self._reports(older, [], max(0.0, until - trio.current_time()))
             reports, errors = reports | more, {sid: one for sid, one in errors.items() if sid not in older} | left
         if self._own in nodes.values():
-            reports[self._own] = trio.current_time(), self.report(most=most)
+            reports[self._own] = trio.current_time(), self.report(most=most, with_ends=True)
         return reports, errors
 
     async def _reports(

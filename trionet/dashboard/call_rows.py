@@ -43,6 +43,7 @@ Row = dict[str, Any]
 _LOCAL: Final = "local"
 _ANYONE: Final = "anyone"
 _NODE: Final = "node:"
+_STATES: Final = frozenset({"connecting", "queued", "sent", "cancelled"})
 _SAME_S: Final = 0.25
 """How much later than another a report with the same time in it may come."""
 _SLACK_S: Final = 0.5
@@ -103,7 +104,7 @@ class _Found:
     def add_request(self, address: str, sid: SID, request: RequestReport) -> None:
         """Add a call that the node `sid` makes, or what its caller knows of a running one."""
         callee = self._sids.get(request.node) or _sid(request.node)
-        if not callee:
+        if not callee or request.state not in _STATES:
             return
         key = key_of(callee, request.id)
         row = self._rows.get(key)

@@ -86,7 +86,7 @@ export class CallRow {
     const parts = this.#parts.get(element);
     const { row } = parts;
     if (row.ended) {
-      setText(parts.left, "");
+      setText(parts.left, "ended");
       return;
     }
     const now = this.clock.now();

@@ -22,15 +22,20 @@ const MEANINGS = {
 };
 const ENDS = {
   done: "ended",
-  cancelled: "ended: cancelled",
-  deadline: "ended: deadline over",
-  node: "ended: its node is gone",
+  ok: "returned",
+  error: "raised",
+  cancelled: "was cancelled",
+  timeout: "deadline over",
+  node: "node is gone",
 };
 const GLYPHS = { sent: "left", queued: "waiting", connecting: "joining", cancelling: "warning" };
+const ENDED_GLYPHS = { error: "error", cancelled: "cancelled", timeout: "warning", node: "failed" };
 const ENDED_MEANINGS = {
-  done: "Its node reports it no longer. Whether it returned a value or raised, its caller alone knows.",
-  cancelled: "It was cancelled, and its node reports it no longer.",
-  deadline: "Its deadline was over, and its node reports it no longer.",
+  done: "It has ended. How, is not known: its node has ended several calls of the method since it was asked before.",
+  ok: "It has returned a value.",
+  error: "Its handler has raised an error.",
+  cancelled: "It was cancelled, and has ended.",
+  timeout: "Its deadline was over, and it has ended.",
   node: "The node that ran it is no member any more.",
 };
 
@@ -52,7 +57,7 @@ export function meaningOf(row) {
 
 /** The state whose glyph stands for a row. */
 export function glyphOf(row) {
-  if (row.ended) return row.ended === "node" ? "failed" : "absent-call";
+  if (row.ended) return ENDED_GLYPHS[row.ended] ?? "left";
   return GLYPHS[row.state] ?? stateOf(row);
 }
 

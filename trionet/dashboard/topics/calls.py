@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import trio
 
 from trionet.dashboard.call_rows import Row, call_rows
-from trionet.dashboard.ended_rows import EndedRows
+from trionet.dashboard.ended_rows import EndedRows, Outcomes
 from trionet.dashboard.paced_rows import paced
 from trionet.dashboard.rounds import Rounds
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_READ", "MOST_ROWS", "CallsTopic"]
 
-MOST_ASKED: Final = 64
+MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
 MOST_READ: Final = 4_000
 """The calls of each kind that are read in one gathering."""
@@ -52,9 +52,10 @@ class CallsTopic(Topic):
 
     The document: ``calls``: the rows, by key; see `trionet.dashboard.call_rows.Row`, and besides ``ended``, how a call
     has ended that is in no report any more (see `trionet.dashboard.ended_rows`), and ``silent``: its node gives no
-    report any more; ``nodes``: the addresses of their nodes, by SID; ``errors``: why members give no report, by SID;
-    ``cut``: how many calls of a node are not in its report, by SID; ``total``: the running calls of all nodes;
-    ``unseen``: those of them without a row; ``turn_s``: after how many seconds a member's turn to report comes again.
+    report any more; ``now``: when it was made, in seconds since 1970; ``nodes``: the addresses of their nodes, by SID;
+    ``errors``: why members give no report, by SID; ``cut``: how many calls of a node are not in its report, by SID;
+    ``total``: the running calls of all nodes; ``unseen``: those of them without a row; ``turn_s``: after how many
+    seconds a member's turn to report comes again.
     """
 
     name: ClassVar[str] = "calls"
@@ -66,10 +67,11 @@ class CallsTopic(Topic):
         self._reports: dict[NodeAddress, tuple[float, NodeReport]] = {}
         self._errors: dict[SID, str] = {}
         self._ended = EndedRows()
+        self._outcomes = Outcomes()
         self._rows: dict[str, Row] = {}
         self._made_at, self._due_at = 0.0, 0.0
         self._budget = float(BURST_BYTES)
-        self._document: dict[str, Any] = {"calls": {}, "total": 0}
+        self._document: dict[str, Any] = {}
 
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
         """Return the document; see `Topic.gather`."""
@@ -113,7 +115,8 @@ class CallsTopic(Topic):
         cut = {node.sid: report.omitted for node, (_, report) in self._reports.items() if report.omitted}
         known = call_rows(self._reports, self._rows)
         gone = {key: row for key, row in self._rows.items() if key not in known and row["node"] not in cut}
-        self._ended.add(gone, members, now)
+        self._outcomes.note({node.sid: report.ends for node, (_, report) in self._reports.items()})
+        self._ended.add(gone, members, self._outcomes, now)
         rows = dict(islice(known.items(), MOST_ROWS))
         for row in rows.values():
             if row["node"] in self._errors:
@@ -123,7 +126,7 @@ class CallsTopic(Topic):
         total = sum(len(report.calls) for _, report in self._reports.values()) + sum(cut.values())
         shown = sum("ended" not in row for row in self._rows.values())
         sids = {row["node"] for row in self._rows.values()} | {row.get("caller") for row in self._rows.values()}
-        return {
+        document = {
             "calls": self._rows,
             "nodes": {sid: str(members[sid]) for sid in sorted({*sids, *self._errors, *cut} & members.keys())},
             "errors": dict(self._errors),
@@ -132,3 +135,6 @@ class CallsTopic(Topic):
             "unseen": max(0, len(known) + sum(cut.values()) - shown),
             "turn_s": -(-len(members) // MOST_ASKED),
         }
+        if document == {name: value for name, value in self._document.items() if name != "now"}:
+            return self._document
+        return document | {"now": round(now, 2)}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_ROWS", "MethodsTopic"]
 
-MOST_ASKED: Final = 32
+MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
 MOST_ROWS: Final = 500
 BYTES_PER_S: Final = 20_000

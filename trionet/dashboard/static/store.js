@@ -4,6 +4,7 @@ import { merged } from "./patch.js";
 
 const ALWAYS = new Set(["feed"]); // what the node says of the stream itself
 const SINGLE = ["node", "rumor"];
+const BY = { node: "node", services: "node", rumor: "rumor" }; // topics about what can be only one
 export const OF_LIMIT = 64;
 
 /** The sum of several wants: all topics, all SIDs up to the limit, and the first of what can be only one. */
@@ -22,7 +23,7 @@ export function combined(wants) {
 /** Whether a stream of `given` serves the topic as `want` needs it. */
 export function covers(given, want, topic) {
   if (!given?.topics?.includes(topic)) return false;
-  if (SINGLE.includes(topic)) return given[topic] === want[topic];
+  if (Object.hasOwn(BY, topic)) return given[BY[topic]] === want[BY[topic]];
   return topic !== "details" || (want.of ?? []).every((sid) => given.of?.includes(sid));
 }
 

@@ -103,7 +103,7 @@ export class Frame {
     if (this.outage.hidden) return;
     this.text ??= h("span");
     this.wait ??= h("span", { class: "muted" });
-    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.stream.retry() }, "Try now");
+    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.retry() }, "Try now");
     if (!this.outage.firstChild) this.outage.append(this.text, this.wait, this.retry);
     const since = this.lostAt / 1000;
     setText(this.text, `No connection since ${clock(since)} (${seconds(Date.now() / 1000 - since)}): ${link.text}. What you see is from then.`);

@@ -9,7 +9,7 @@ import { Ring } from "./ring.js";
 import { setState, stateBadge } from "./states.js";
 import { Timeline } from "./timeline.js";
 
-const TOPICS = ["cluster", "details", "news"];
+const TOPICS = ["cluster", "news"];
 const FINDINGS = 6;
 
 class ClusterPanel {
@@ -122,7 +122,7 @@ class ClusterPanel {
 
   #wantDetails(rows) {
     const of = rows.length <= ALL_MEASURED ? rows.filter((row) => !row.gone).map((row) => row.sid) : [...new Set([this.picked, ...this.inSight].filter(Boolean))];
-    this.app.want({ topics: TOPICS, of: of.sort() });
+    this.app.want(of.length ? { topics: [...TOPICS, "details"], of: of.sort() } : TOPICS);
   }
 
   #showChips(counts) {
@@ -187,9 +187,9 @@ function mount(root, app, route) {
   return { update: (next) => panel.update(next), unmount: () => panel.unmount() };
 }
 
-/** The SIDs whose details are wanted come with the first members. */
+/** Details are wanted once the members are known: of these, or of those in sight. */
 function topics() {
-  return { topics: TOPICS };
+  return TOPICS;
 }
 
 export default { id: "cluster", title: "Cluster", topics, mount };

@@ -1,31 +1,9 @@
 // The documents that the node streams, kept up to date, and who wants which.
 
 import { merged } from "./patch.js";
+import { combined } from "./wants.js";
 
 const ALWAYS = new Set(["feed"]); // what the node says of the stream itself
-const SINGLE = ["node", "rumor"];
-const BY = { node: "node", services: "node", rumor: "rumor" }; // topics about what can be only one
-export const OF_LIMIT = 64;
-
-/** The sum of several wants: all topics, all SIDs up to the limit, and the first of what can be only one. */
-export function combined(wants) {
-  const topics = new Set();
-  const of = new Set();
-  const sum = {};
-  for (const want of wants) {
-    for (const topic of want?.topics ?? []) topics.add(topic);
-    for (const sid of want?.of ?? []) if (of.size < OF_LIMIT) of.add(sid);
-    for (const name of SINGLE) if (want?.[name]) sum[name] ??= want[name];
-  }
-  return { ...sum, topics: [...topics].sort(), of: [...of].sort() };
-}
-
-/** Whether a stream of `given` serves the topic as `want` needs it. */
-export function covers(given, want, topic) {
-  if (!given?.topics?.includes(topic)) return false;
-  if (Object.hasOwn(BY, topic)) return given[BY[topic]] === want[BY[topic]];
-  return topic !== "details" || (want.of ?? []).every((sid) => given.of?.includes(sid));
-}
 
 export class Store {
   #documents = new Map();

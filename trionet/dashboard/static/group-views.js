@@ -1,7 +1,7 @@
 // How the nodes see a group, as rows of a matrix: those that agree in one row, each other view in one of its own.
 
 /** The kinds of a cell: the viewer has the member, lacks it, has it in addition, or can't be told. */
-export const CELLS = { has: "has it", lacks: "lacks it", extra: "has it, and this node does not", unknown: "not told" };
+export const CELLS = { has: "has it", lacks: "lacks it", extra: "has it, and this node does not", none: "no member here", unknown: "not told" };
 
 /** The differences of a view, in words. */
 export function wordsOf(view) {
@@ -27,19 +27,19 @@ export function matrixOf(group) {
   const extras = [...new Set(views.flatMap(([, view]) => view.having ?? []))].filter((sid) => !Object.hasOwn(group.members, sid)).sort();
   const columns = [...members, ...extras];
   const rows = views.map(([sid, view]) => ({ sid, text: wordsOf(view), cells: columns.map((column) => cellOf(view, column, group)) }));
-  if (group.here) rows.unshift({ sid: "", text: "", cells: columns.map((column) => (Object.hasOwn(group.members, column) ? "has" : "lacks")) });
+  if (group.here) rows.unshift({ sid: "", text: "", cells: columns.map((column) => (Object.hasOwn(group.members, column) ? "has" : "none")) });
   return { columns, rows };
 }
 
 function cellOf(view, sid, group) {
-  if (view.kind === "absent") return "lacks";
+  if (view.kind === "absent") return Object.hasOwn(group.members, sid) ? "lacks" : "none";
   if (view.kind === "extra") return "has";
   const isMember = Object.hasOwn(group.members, sid);
   if (view.lacking?.includes(sid)) return "lacks";
   if (view.having?.includes(sid)) return "extra";
   const isCut = isMember ? (view.lacks ?? 0) > (view.lacking?.length ?? 0) : (view.has ?? 0) > (view.having?.length ?? 0);
   if (isCut) return "unknown";
-  return isMember ? "has" : "lacks";
+  return isMember ? "has" : "none";
 }
 
 /** How many nodes differ, in words and as a state. */

@@ -3,14 +3,12 @@
 import { h, keyed, setAttr, setText } from "./dom.js";
 import { count, ms, plural } from "./format.js";
 import { stateBadge } from "./states.js";
-import { brief, isError, isIndefinite, shown } from "./values.js";
+import { brief, isError, isIndefinite, meaningOf, shown } from "./values.js";
 
 const MOST_ROWS = 200;
 const MOST_ITEMS = 500;
 const SHORT = 3000;
 
-const DEFINITE = "it did not happen";
-const INDEFINITE = "it may have happened";
 
 /** The outcome of a call that has ended. Args: label(sid): a node's address. */
 export function outcome({ answer, error, tookMs, label }) {
@@ -28,7 +26,7 @@ export function outcome({ answer, error, tookMs, label }) {
 
 /** What stands for an error: whether the call may have happened all the same. */
 export function kindBadge(error) {
-  return isIndefinite(error) ? stateBadge("suspect", `${error.name}: ${INDEFINITE}`) : stateBadge("failed", `${error.name}: ${DEFINITE}`);
+  return stateBadge(isIndefinite(error) ? "suspect" : "failed", `${error.name}: ${meaningOf(error)}`);
 }
 
 function mapBadge({ values = {}, errors = {} }) {
@@ -73,7 +71,7 @@ function rank(row) {
 }
 
 function mapRow({ sid, value, error }, label) {
-  const badge = error ? stateBadge(isIndefinite(error) ? "suspect" : "failed", isIndefinite(error) ? INDEFINITE : DEFINITE) : stateBadge("ok", "value");
+  const badge = error ? stateBadge(isIndefinite(error) ? "suspect" : "failed", meaningOf(error)) : stateBadge("ok", "value");
   const what = error ? h("div", null, h("strong", null, error.name ?? "Error"), ` ${error.text ?? ""}`, error.traceback ? h("details", { class: "trace" }, h("summary", null, "Traceback"), h("pre", { class: "value-text", tabindex: "0" }, error.traceback)) : null) : valueCell(value);
   return h("tr", { "data-sid": sid, "data-outcome": error ? (isIndefinite(error) ? "indefinite" : "definite") : "value" }, h("th", { scope: "row", class: "mono nowrap" }, label(sid)), h("td", { class: "nowrap" }, badge), h("td", null, what));
 }

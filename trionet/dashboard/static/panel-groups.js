@@ -7,11 +7,12 @@ import { glyph, setGlyph, setState, stateBadge } from "./states.js";
 
 const COLUMNS = ["Group", "Members", "As others see it", "Rule"];
 const MOST_COLUMNS = 64;
-const GLYPHS = { has: "alive", lacks: "failed", extra: "joining", unknown: "left" };
+const GLYPHS = { has: "alive", lacks: "failed", extra: "joining", none: "absent", unknown: "left" };
 
 class GroupsPanel {
   constructor(root, app, route) {
     this.app = app;
+    this.gid = route.segments[0];
     this.title = h("h1", null, "Groups");
     this.body = h("tbody");
     this.detail = h("section", { class: "card group-card", "aria-label": "One group" });
@@ -31,7 +32,7 @@ class GroupsPanel {
   #show() {
     const groups = this.app.store.get("groups");
     if (!groups) return;
-    const rows = Object.entries(groups);
+    const rows = Object.entries(groups).sort(byName);
     setText(this.title, plural(rows.length, "group"));
     keyed(this.body, rows, ([gid]) => gid, makeRow, (row, [gid, group]) => this.#updateRow(row, gid, group));
     const gid = this.gid ?? "all";
@@ -60,7 +61,7 @@ class GroupsPanel {
     this.agreement = stateBadge("waiting", "");
     this.matrix = h("div", { class: "matrix-wrap", tabindex: "0", role: "group", "aria-label": "Who has which member" });
     this.views = h("ul", { class: "views" });
-    this.legend = h("p", { class: "legend muted" }, ...Object.entries(CELLS).map(([kind, words]) => h("span", { class: "legend-item" }, cellGlyph(kind), words)));
+    this.legend = h("p", { class: "cell-legend muted" }, ...Object.entries(CELLS).map(([kind, words]) => h("span", { class: "legend-item" }, cellGlyph(kind), words)));
     this.members = h("ul", { class: "group-members" });
     this.rest = h("p", { class: "muted" });
     this.detail.append(
@@ -118,6 +119,10 @@ class GroupsPanel {
 
 function cellGlyph(kind) {
   return svg("svg", { viewBox: "-7 -7 14 14", class: "state-glyph", "aria-hidden": "true" }, glyph(GLYPHS[kind]));
+}
+
+function byName([a], [b]) {
+  return (b === "all") - (a === "all") || (a < b ? -1 : 1);
 }
 
 function makeRow() {

@@ -14,6 +14,7 @@ const FRESH_S = 20;
 class RumorPanel {
   constructor(root, app, route) {
     this.app = app;
+    this.name = "";
     this.picture = new RumorPicture((sid) => app.label(sid));
     this.#buildSender();
     this.#buildProgress();
@@ -128,7 +129,7 @@ class RumorPanel {
       { class: "card-body stack", hidden: true },
       h("dl", { class: "figures" }, ...this.figures.map(({ name, value }) => h("div", null, h("dt", null, name), value))),
       h("div", { class: "explained" }, this.lines),
-      h("div", { class: "toolbar rumor-tools" }, h("span", { class: "legend muted" }, mark("push"), "by push", mark("pull"), "by pull"), h("span", { class: "grow" }), this.picture.playButton),
+      h("div", { class: "toolbar rumor-tools" }, h("span", { class: "rumor-legend" }, mark("push"), h("span", null, "by push"), mark("pull"), h("span", null, "by pull")), h("span", { class: "grow" }), this.picture.playButton),
       this.picture.element,
       this.notes,
       h("details", { class: "trace" }, h("summary", null, "All members as a table"), h("div", { class: "table-wrap", tabindex: "0", role: "group", "aria-label": "Members" }, h("table", { class: "data" }, h("thead", null, head), this.table))),
@@ -154,7 +155,7 @@ class RumorPanel {
       this.played = true;
       if (this.app.now() - (progress.sent ?? 0) < FRESH_S) this.picture.play();
     }
-    const rows = Object.entries(progress.members);
+    const rows = Object.entries(progress.members).sort(([a, one], [b, other]) => one.ms - other.ms || (a < b ? -1 : 1));
     keyed(this.table, rows, ([sid]) => sid, () => h("tr", null, h("th", { scope: "row", class: "mono" }), h("td", { class: "num" }), h("td"), h("td", { class: "mono" }), h("td", { class: "num" })), (row, [sid, one]) => {
       [this.app.label(sid), ms(one.ms), one.way, one.from ? this.app.label(one.from) : "", count(one.copies)].forEach((text, index) => setText(row.cells[index], text));
     });
@@ -175,7 +176,7 @@ class RumorPanel {
   }
 
   #showLatest(latest) {
-    const rows = Object.entries(latest);
+    const rows = Object.entries(latest).sort(([a, one], [b, other]) => other.sent - one.sent || (a < b ? -1 : 1));
     setAttr(this.noLatest, "hidden", rows.length > 0);
     keyed(this.latest, rows, ([id]) => id, ([id, one]) => this.#makeLatest(id, one), (row, [id, one]) => setAttr(row.cells[1].firstChild, "aria-current", `${one.gid}:${id}` === this.name ? "true" : null));
   }

@@ -14,7 +14,8 @@ let numbered = 0;
 
 class ServicesPanel {
   constructor(root, app, route) {
-    Object.assign(this, { app, route });
+    this.app = app;
+    this.route = route;
     this.title = h("h1", null, "Services");
     this.tabs = ["Call a method", "Periodic tasks"].map((word, index) => h("button", { type: "button", class: "button", onclick: () => app.go(index ? "#/services/tasks" : "#/services") }, word));
     this.kinds = ["Node", "Group"].map((word) => h("button", { type: "button", class: "button", onclick: () => this.#chooseKind(word) }, word));

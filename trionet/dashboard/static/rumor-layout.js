@@ -91,7 +91,7 @@ export function explained(progress) {
   const first = members.filter((one) => one.from !== undefined && one.from === origin).length;
   const begin = origin === undefined ? "Its origin is no member of the group." : `The origin gave it to ${first} of the others itself.`;
   return [
-    `${begin} Each node that hears it for the first time sends it on to a few others, picked at random: ${pushed} got it by such a push.`,
-    `Push alone misses some: ${pulled} saw its id in an announcement or a comparison, and pulled it. ${progress.duplicates} of ${progress.copies} copies came to a node that had it: the price of needing no plan, and no leader.`,
+    `${begin} Each that hears it first sends it on to a few others, picked at random: ${pushed} got it by such a push.`,
+    `Push misses some: ${pulled} saw its id announced, and pulled it. ${progress.duplicates} of ${progress.copies} copies were of no use: the price of needing no plan and no leader.`,
   ];
 }

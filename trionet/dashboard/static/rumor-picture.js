@@ -5,6 +5,7 @@ import { ms } from "./format.js";
 import { stairPath, stairsOf, timeScale, treeOf } from "./rumor-layout.js";
 
 const LABEL = 172;
+const MARGIN = 8;
 const RIGHT = 58;
 const CURVE = 84;
 const AXIS = 22;
@@ -45,10 +46,14 @@ export class RumorPicture {
     const step = (now) => {
       const share = Math.min(1, (now - begun) / PLAY_MS);
       this.share = share;
-      setAttr(this.clip, "width", Math.max(1, share * (this.plot + RIGHT)));
+      setAttr(this.clip, "width", this.#uncovered());
       if (share < 1) this.frame = requestAnimationFrame(step);
     };
     this.frame = requestAnimationFrame(step);
+  }
+
+  #uncovered() {
+    return MARGIN + 1 + (this.share ?? 1) * (this.plot + RIGHT);
   }
 
   #draw() {
@@ -67,7 +72,7 @@ export class RumorPicture {
     const shown = rows.slice(0, MOST_ROWS);
     const rest = lacking.slice(0, Math.max(0, MOST_ROWS - shown.length));
     const height = CURVE + AXIS + ROW * (shown.length + rest.length) + 6;
-    this.clip = svg("rect", { x: 0, y: 0, width: Math.max(1, (this.share ?? 1) * (this.plot + RIGHT)), height });
+    this.clip = svg("rect", { x: -MARGIN, y: 0, width: this.#uncovered(), height });
     const moving = svg("g", { "clip-path": `url(#${this.clipId})` }, ...this.#curve(progress, scale, size), ...this.#tree(shown, scale));
     const picture = svg(
       "svg",
@@ -113,5 +118,10 @@ export class RumorPicture {
 }
 
 function axis(ticks, height) {
-  return ticks.map((tick) => svg("g", { class: "rumor-tick" }, svg("path", { d: `M${tick.x} 12V${height}` }), svg("text", { x: tick.x + 3, y: CURVE + 14 }, tick.ms ? ms(tick.ms) : "0")));
+  return ticks.map((tick) => svg("g", { class: "rumor-tick" }, svg("path", { d: `M${tick.x} 12V${height}` }), svg("text", { x: tick.x + 3, y: CURVE + 14 }, tickText(tick.ms))));
+}
+
+function tickText(value) {
+  if (value >= 1000) return `${value / 1000} s`;
+  return value ? `${value} ms` : "0";
 }

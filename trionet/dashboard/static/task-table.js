@@ -23,7 +23,7 @@ export class TaskTable {
       setText(this.title, "Periodic tasks: asking the members…");
       return;
     }
-    const rows = Object.entries(tasks);
+    const rows = Object.entries(tasks).sort(([a, one], [b, other]) => (one.node === other.node ? (a < b ? -1 : 1) : one.node < other.node ? -1 : 1));
     setText(this.title, plural(rows.length, "periodic task"));
     setAttr(this.none, "hidden", rows.length > 0);
     setAttr(this.table, "hidden", rows.length === 0);
@@ -42,7 +42,7 @@ export class TaskTable {
     else setState(state.firstChild, task.is_running ? "running" : "waiting", task.is_running ? "runs now" : "waits");
     setText(runs, count(task.runs));
     setText(failures, count(task.failures));
-    setText(every, everyText(task));
+    setText(every, everyText(task).replace(/^every /, ""));
     setText(what, cut(task.what, 80));
     setText(group, cut(task.gid, 60));
     setText(node, this.app.label(task.node));

@@ -8,6 +8,12 @@ export function isIndefinite(error) {
   return code === 0 || code === 13 || (code >= 1100 && code < 1200);
 }
 
+/** What an error means for the call, in words: whether it happened. */
+export function meaningOf(error) {
+  if (error?.code === 13) return "it ran, and raised";
+  return isIndefinite(error) ? "it may have happened" : "it did not happen";
+}
+
 /** Whether a value is an error of a node. */
 export function isError(value) {
   return isObject(value) && isObject(value.$error);

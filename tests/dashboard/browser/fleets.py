@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
+import msgspec
 
 from tests.clusters import Counter
 from tests.crowd import Member, open_crowd
@@ -81,6 +83,15 @@ class Fleet(NamedTuple):
         """Call a method, as ``curl -X PUT`` does, and return its value."""
         url = f"http://{(by or self.server).address}/{path}"
         return httpx.put(url, json=list(args), timeout=DEADLINE_S).raise_for_status().json()["value"]
+
+    @contextmanager
+    def calling(self, path: str, *args: object) -> Generator[None]:
+        """Have a call running for as long as the block lasts; then its caller is gone, and it is cancelled."""
+        body = msgspec.json.encode(args)
+        head = f"PUT /{path} HTTP/1.1\r\nHost: {self.server.address}\r\nContent-Type: application/json\r\n"
+        with socket.create_connection((self.server.address.ip, self.server.address.port)) as sock:
+            sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            yield
 
     def kill_one(self) -> str:
         """Kill the process of a member; return its SID."""

@@ -51,9 +51,11 @@ def test_a_call_from_the_form_shows_the_value_or_the_error_of_each_member(fleet:
         row = page.locator(f".map-table tr[data-sid='{member.address.sid}']")
         expect(row).to_contain_text("closed today" if member.address.port == port else str(member.address.port))
     assert page.locator(".map-table tr[data-outcome='value']").count() >= len(fleet.others)
-    assert page.locator(".map-table tr[data-outcome='definite']").count() + page.locator(
-        ".map-table tr[data-outcome='indefinite']"
-    ).count() >= 1
+    assert (
+        page.locator(".map-table tr[data-outcome='definite']").count()
+        + page.locator(".map-table tr[data-outcome='indefinite']").count()
+        >= 1
+    )
 
 
 def test_a_form_refuses_what_the_signature_does_not_allow(fleet: Fleet, pages: Pages) -> None:

@@ -9,8 +9,10 @@ from typing import Final
 
 from .base import Topic
 from .calls import CallsTopic
-from .cluster import ClusterTopic
+from .cluster import ClusterTopic, DetailsTopic
 from .methods import MethodsTopic
+from .news import NewsTopic
+from .node import NodeTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -20,6 +22,9 @@ TOPICS: Final[dict[str, type[Topic]]] = {
         ClusterTopic,
         CallsTopic,
         MethodsTopic,
+        DetailsTopic,
+        NewsTopic,
+        NodeTopic,
         # one a line
     )
 }

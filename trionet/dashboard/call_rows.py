@@ -45,7 +45,9 @@ _ANYONE: Final = "anyone"
 _NODE: Final = "node:"
 _STATES: Final = frozenset({"connecting", "queued", "sent", "cancelled"})
 _SAME_S: Final = 0.25
-"""How much later than another a report with the same time in it may come."""
+"""How much earlier a time has to be to be shown anew."""
+_LATE_S: Final = 5.0
+"""How late a report may come, at most."""
 _SLACK_S: Final = 0.5
 """How much later than its parent's a call's deadline may seem."""
 _MOST_WAITS: Final = 4
@@ -211,7 +213,8 @@ def _set_times(row: Row, call: CallReport, came_at: float, before: Row) -> None:
 
 
 def _same(time: float, shown: float | None) -> float:
-    return time if shown is None or abs(time - shown) > _SAME_S else shown
+    """Return the time to show: a report that comes late makes it later, and a much later one is of another call."""
+    return shown if shown is not None and shown - _SAME_S <= time <= shown + _LATE_S else time
 
 
 def _waits(pause: Pause) -> str:

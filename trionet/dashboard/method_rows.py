@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from trionet.figures import CallFigures
 
-__all__ = ["MOST_METHODS", "WINDOW_S", "FiguresOverTime", "bounded", "figures_of", "method_rows"]
+__all__ = ["MOST_METHODS", "WINDOW_S", "FiguresOverTime", "bounded_figures", "figures_of", "method_rows"]
 
 WINDOW_S: Final = 5.0
 MOST_METHODS: Final = 1_000
@@ -47,10 +47,10 @@ def figures_of(answer: object) -> NodeFigures:
         raise DecodeError(f"its figures can't be read: {exc}") from exc
     if not math.isfinite(figures.at_s):
         raise DecodeError("its figures have no time")
-    return bounded(figures)
+    return bounded_figures(figures)
 
 
-def bounded(figures: NodeFigures) -> NodeFigures:
+def bounded_figures(figures: NodeFigures) -> NodeFigures:
     """Return figures within bounds, without the calls that the dashboard itself makes."""
     served, made = _bounded(figures.calls_served), _bounded(figures.calls_made)
     return msgspec.structs.replace(figures, calls_served=served, calls_made=made)

@@ -45,7 +45,7 @@ class Rounds:
         self._due_at = {sid: self._due_at.get(sid, 0.0) for sid in present}
         self._busy &= present.keys()
         due = sorted((at, sid) for sid, at in self._due_at.items() if at <= now)
-        busy = [sid for _, sid in due if sid in self._busy][: self._most - self._most // 4]
+        busy = [sid for _, sid in due if sid in self._busy][: self._most - max(1, self._most // 4)]
         chosen = dict.fromkeys(busy)
         for _, sid in due:
             if len(chosen) >= self._most:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
-from trionet.dashboard.method_rows import FiguresOverTime, bounded, figures_of, method_rows
+from trionet.dashboard.method_rows import FiguresOverTime, bounded_figures, figures_of, method_rows
 from trionet.dashboard.paced_rows import paced
 from trionet.dashboard.rounds import Rounds
 from trionet.errors import CallTimeout
@@ -95,7 +95,7 @@ class MethodsTopic(Topic):
         replies = await self._replies({sid: members[sid] for sid in asked if sid != own})
         found = dict(replies.values)
         if own in asked:
-            found[own] = bounded(self.subject.figures())
+            found[own] = bounded_figures(self.subject.figures())
         now = trio.current_time()
         for sid, figures in found.items():
             self._figures.setdefault(sid, FiguresOverTime()).add(figures)

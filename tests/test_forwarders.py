@@ -238,6 +238,7 @@ NOT_FORWARDING = {
     "local inspection": {
         *("config", "events", "groups", "logs", "members", "services", "spread"),
         *("arrival", "group", "group_digests", "methods", "rumors"),
+        *("glance", "portrait"),
         *("report_calls", "cancel_own_calls", "statistics", "status", "tags", "watch_events", "watch_logs"),
     },
     "local kept": {"keep", "end", "held", "remove"},

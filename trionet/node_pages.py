@@ -22,7 +22,7 @@ __all__ = ["NodePages"]
 
 
 class NodePages:
-    """Fulfils `trionet.transports.base.Pages` for one node.
+    """Fulfils `trionet.transports.shown.Pages` for one node.
 
     Attributes:
         has_booted: whether its `on_start` has ended.

@@ -29,6 +29,7 @@ from trionet.services.membership import Membership
 from trionet.services.method_inspection import MethodInspection
 from trionet.services.routes import Routes
 from trionet.services.rumor_inspection import RumorInspection
+from trionet.services.sight import SightInspection
 from trionet.services.status import Status
 
 SERVICES: dict[str, tuple[type, ...]] = {
@@ -38,7 +39,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "comm": (Comm, trionet.templates.comm.GroupComm),
     "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
-    "inspection": (Inspection, CallInspection, GroupInspection, MethodInspection, RumorInspection),
+    "inspection": (Inspection, CallInspection, GroupInspection, MethodInspection, RumorInspection, SightInspection),
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
@@ -73,6 +74,7 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         **dict.fromkeys(("config", "events", "groups", "logs", "services", "spread", "statistics"), Scope.READ),
         **dict.fromkeys(("status", "tags", "watch_events", "watch_logs"), Scope.READ),
         **dict.fromkeys(("arrival", "group", "group_digests", "methods", "rumors"), Scope.READ),
+        **dict.fromkeys(("glance", "portrait"), Scope.READ),
     },
     "membership": {
         "members": Scope.READ,

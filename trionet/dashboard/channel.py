@@ -72,9 +72,18 @@ class Channel:
         self._pieces: dict[int, bytes] = {}
         self._kicked = trio.Event()
 
+    @property
+    def looked_at(self) -> LookedAt:
+        """What its viewers look at, together."""
+        return together(self._asked)
+
     def add(self, looked_at: LookedAt) -> None:
         """Add a viewer; what it looks at is gathered soon."""
         self._asked.append(looked_at)
+        self.kick()
+
+    def kick(self) -> None:
+        """Gather soon."""
         self._kicked.set()
 
     def remove(self, looked_at: LookedAt) -> bool:
@@ -100,7 +109,7 @@ class Channel:
         error, name = "", self.topic.name
         try:
             with trio.fail_after(WITHIN_S):
-                document = await self.topic.gather(together(self._asked))
+                document = await self.topic.gather(self.looked_at)
         except trio.TooSlowError:
             error = f"gathering it took longer than {WITHIN_S:g} s"
         except Exception as exc:  # of whatever it asks: the node goes on

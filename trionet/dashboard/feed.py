@@ -5,7 +5,9 @@ Invariants: a topic is gathered while somebody looks at it, and only then; there
 
 from __future__ import annotations
 
+import contextvars
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -13,13 +15,16 @@ import trio
 from trionet.errors import TemporarilyUnavailable
 
 from .channel import Channel
+from .glances import Glances
 from .looked_at import asked_of
 from .static_files import static_file
 from .topics import TOPICS
 from .viewer import News, Viewer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+
+    from trionet.identity import SID
 
     from .looked_at import LookedAt
     from .static_files import StaticFile
@@ -27,15 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Dashboard"]
 
-MOST_VIEWERS: Final = 32
-"""The streams of one node at once."""
+MOST_VIEWERS: Final = 64
+"""The streams of one node at once; a page has two."""
 
 _END_S: Final = 0.3
 """The time that a viewer has to read the end of its stream when the node stops."""
 
 
 class Dashboard:
-    """Fulfils `trionet.transports.base.Dashboard` for one node."""
+    """Fulfils `trionet.transports.shown.Dashboard` for one node."""
 
     def __init__(self, subject: Subject, nursery: trio.Nursery) -> None:
         """Show the cluster of `subject`; what is looked at is gathered in `nursery`."""
@@ -43,6 +48,8 @@ class Dashboard:
         self._nursery = nursery
         self._news = News()
         self._channels: dict[str, Channel] = {}
+        self._glances = Glances(subject)
+        self._glancing: trio.CancelScope | None = None
         self._aborts: dict[object, Callable[[], None]] = {}
 
     @property
@@ -74,7 +81,7 @@ class Dashboard:
         if self._news.is_closed or self._subject.is_stopping:
             raise TemporarilyUnavailable("the node is stopping")
         if self.viewers >= MOST_VIEWERS:
-            raise TemporarilyUnavailable(f"{MOST_VIEWERS} pages look at this node already: close one, or ask another")
+            raise TemporarilyUnavailable(f"{MOST_VIEWERS} streams are open already: close a page, or ask another node")
         return self._messages(looked_at, abort)
 
     async def _messages(self, looked_at: LookedAt, abort: Callable[[], None]) -> AsyncGenerator[bytes]:
@@ -92,15 +99,43 @@ class Dashboard:
     def _subscribed(self, looked_at: LookedAt) -> dict[str, Channel]:
         for name in looked_at.topics:
             if name not in self._channels:
-                self._channels[name] = channel = Channel(TOPICS[name](self._subject), self._news.tell)
-                self._nursery.start_soon(channel.run, name=f"dashboard {name}")
+                topic = TOPICS[name].begin(self._subject, self._glances)
+                self._channels[name] = channel = Channel(topic, self._news.tell)
+                self._start(channel.run, f"dashboard {name}")
             self._channels[name].add(looked_at)
+        if self._glancing is None and self._needs_glances():
+            self._glancing = trio.CancelScope()
+            self._start(partial(self._glance, self._glancing), "dashboard glances")
         return {name: self._channels[name] for name in looked_at.topics}
+
+    def _start(self, run: Callable[[], Awaitable[None]], name: str) -> None:
+        # Without the context of the request, which would live as long.
+        contextvars.Context().run(partial(self._nursery.start_soon, run, name=name))
 
     def _unsubscribe(self, looked_at: LookedAt) -> None:
         for name in looked_at.topics:
             if self._channels[name].remove(looked_at):
                 self._channels.pop(name).scope.cancel()
+        if self._glancing is not None and not self._needs_glances():
+            self._glancing.cancel()
+            self._glancing = None
+            self._glances = Glances(self._subject)
+
+    def _needs_glances(self) -> bool:
+        return any(channel.topic.needs_glances for channel in self._channels.values())
+
+    async def _glance(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._glances.run(self._in_sight, self._gather_soon)
+
+    def _gather_soon(self) -> None:
+        for channel in self._channels.values():
+            if channel.topic.needs_glances:
+                channel.kick()
+
+    def _in_sight(self) -> Collection[SID]:
+        details = self._channels.get("details")
+        return () if details is None else details.looked_at.of
 
     def close(self) -> None:
         """End the streams of all viewers: the node is stopping."""

@@ -2,7 +2,8 @@
 
 Invariants: ``applied(old, merge_patch(old, new)) == without_nulls(new)`` for documents without nulls in `old`; equal
 documents have the patch ``{}``. A null in a document means that there is none: a merge patch can't say anything else.
-Lists are replaced whole.
+Lists are replaced whole. Values are equal where Python says so: a member is a boolean or a number, and does not change
+from one to the other.
 
 Source: RFC 7396.
 """
@@ -26,7 +27,7 @@ def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     patch: dict[str, Any] = {}
     for name, value in new.items():
         before = old.get(name)
-        if value is None or (before == value and type(before) is type(value)):
+        if value is None or before == value:
             continue
         if type(before) is dict and type(value) is dict:
             inner = merge_patch(before, value)

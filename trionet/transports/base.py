@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
-    from trionet.figures import LinkFigures, NodeFigures
+    from trionet.figures import LinkFigures
     from trionet.prepared_call import PreparedCall
     from trionet.router import Method
     from trionet.security.certificates import Certificates
@@ -47,17 +47,16 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .datagrams import SourcedDatagrams
+    from .shown import Pages
 
 __all__ = [
     "STOPPED",
-    "Dashboard",
+    "Described",
     "Endpoint",
     "Handler",
     "Links",
     "Lives",
     "Network",
-    "PageFile",
-    "Pages",
     "Request",
     "Sending",
     "Transport",
@@ -182,6 +181,17 @@ class Transport(Protocol):
         """Return the calls and streams that have not ended."""
 
 
+class Described(Protocol):
+    """The open links of a node."""
+
+    @property
+    def open(self) -> int:
+        """Their number."""
+
+    def described(self, most: int) -> dict[str, dict[str, Any]]:
+        """Return what at most `most` of them are, as plain data."""
+
+
 class Links(Transport, Protocol):
     """Sends calls of one node over its links.
 
@@ -194,6 +204,10 @@ class Links(Transport, Protocol):
 
     def figures(self) -> LinkFigures:
         """Return the figures of its links."""
+
+    @property
+    def traffic(self) -> Described:
+        """Its open links."""
 
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""
@@ -291,58 +305,6 @@ class Lives(Protocol):
     def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
         """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
         ...
-
-
-class Pages(Protocol):
-    """What a node shows of itself over HTTP, besides its services."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it has booted and joined its cluster, and is not stopping."""
-
-    def figures(self) -> NodeFigures:
-        """Return its figures."""
-
-    async def openapi(self) -> bytes:
-        """Return its OpenAPI document, in JSON."""
-
-    @property
-    def dashboard(self) -> Dashboard:
-        """Its dashboard, which is made on first use."""
-
-    def close(self) -> None:
-        """End what is shown continuously: the node is stopping."""
-
-
-class PageFile(Protocol):
-    """A file of a page."""
-
-    @property
-    def content(self) -> bytes:
-        """Its bytes."""
-
-    @property
-    def content_type(self) -> str:
-        """Its media type."""
-
-    @property
-    def etag(self) -> str:
-        """The entity tag of its content, without quotes."""
-
-
-class Dashboard(Protocol):
-    """The dashboard of a node: the files of its page, and the stream of what it shows."""
-
-    async def file(self, name: str) -> PageFile | None:
-        """Return a file of the page; None if there is none with that name."""
-
-    def stream(self, query: Mapping[str, str], abort: Callable[[], None]) -> AsyncGenerator[bytes]:
-        """Return the events of a viewer's stream, by what it looks at; ``abort()`` ends it if it doesn't read its end.
-
-        Raises:
-            MalformedRequest: the query can't be used.
-            TemporarilyUnavailable: there are too many viewers, or the node is stopping.
-        """
 
 
 class Network(Protocol):

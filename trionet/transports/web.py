@@ -70,7 +70,8 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.prepared_call import PreparedCall
 
-    from .base import Handler, Pages
+    from .base import Handler
+    from .shown import Pages
     from .web_access import Requester, WebAccess
 
 __all__ = ["QuartTrio", "WebServer"]
@@ -171,6 +172,10 @@ class WebServer:
         if self.closing and request.http_version.startswith("1"):
             response.headers["Connection"] = "close"
         return response
+
+    def close(self) -> None:
+        """Have each response close its connection."""
+        self.closing = True
 
     async def finish(self) -> None:
         """Close idle connections at once, and the others after their response."""

@@ -20,13 +20,13 @@ from quart import Response, g, request
 
 from trionet.codec import JSON
 from trionet.errors import MethodNotFound, NotFound, TrionetError
-from trionet.security.refusals import RequestRefused, unproven
+from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import bearer_token
 
 from .web_access import ANYONE
 from .web_errors import error_response
 from .web_origin import foreign_host_error, own_names
-from .web_tickets import Tickets
+from .web_tickets import TICKET_PREFIX, Tickets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
 
-    from .base import Dashboard, Pages
+    from .shown import Dashboard, Pages
     from .web_access import Grant, Requester, WebAccess
 
 __all__ = ["ABORT", "OPEN_ENDPOINTS", "PAGE_HEADERS", "READING_ENDPOINTS", "add_dashboard"]
@@ -60,6 +60,10 @@ PAGE_HEADERS: Final = {
 """The headers of the page and of all its files."""
 
 _PAGE: Final = "index.html"
+_USED: Final = (
+    "this link has been used, or is older than a minute: run trionet dashboard again; if it was not you who has used "
+    "it, somebody else on your machine has, who may see what you may"
+)
 _DATA_HEADERS: Final = {**PAGE_HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _CHECK_S: Final = 15.0
 """The time after which the proof of a viewer is checked again: its key may be retired."""
@@ -123,8 +127,8 @@ def _add_sessions(app: QuartTrio, access: WebAccess | None) -> None:
             return _json(_session(ANYONE.grant))
         shown = bearer_token(request.headers.getlist("Authorization"))
         token = tickets.take(shown) or shown
-        if token.startswith("trionet-ticket-"):
-            raise unproven("the ticket of the page has been used, or is older than a minute")
+        if token.startswith(TICKET_PREFIX):
+            raise RequestRefused(_USED, reason="the ticket of the page has been used, or is older than a minute")
         return _json({"token": token, **_session(access.grant_of(request.scope, token))})
 
 

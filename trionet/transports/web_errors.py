@@ -83,7 +83,7 @@ def error_body(error: TrionetError, limit_bytes: int) -> bytes:
 
 
 def error_response(
-    error: TrionetError, limit_bytes: int, status: int | None = None, headers: Mapping[str, str] | None = None
+    error: TrionetError, limit_bytes: int, status: int | None = None, headers: dict[str, str] | None = None
 ) -> Response:
     """Return the response for `error`."""
     body = error_body(error, limit_bytes)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.figures import NodeFigures
 
-    from .base import Pages
+    from .shown import Pages
     from .web_access import WebAccess
 
 __all__ = ["OPEN_PAGES", "add_health", "add_pages"]

@@ -14,14 +14,14 @@ from typing import Final
 
 import trio
 
-__all__ = ["LIFETIME_S", "Tickets"]
+__all__ = ["LIFETIME_S", "TICKET_PREFIX", "Tickets"]
 
 LIFETIME_S: Final = 60.0
 """How long a ticket is good."""
 MOST: Final = 64
 """The most tickets at once; a newer one replaces the oldest."""
 
-_PREFIX: Final = "trionet-ticket-v1."
+TICKET_PREFIX: Final = "trionet-ticket-v1."
 _RANDOM_BYTES: Final = 24
 
 
@@ -36,7 +36,7 @@ class Tickets:
         self._drop_ended()
         while len(self._tokens) >= MOST:
             del self._tokens[next(iter(self._tokens))]
-        ticket = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+        ticket = TICKET_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         self._tokens[ticket] = trio.current_time() + LIFETIME_S, token
         return ticket
 

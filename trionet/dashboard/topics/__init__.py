@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Topic
-from .cluster import ClusterTopic
+from .cluster import ClusterTopic, DetailsTopic
 from .groups import GroupsTopic
+from .news import NewsTopic
+from .node import NodeTopic
 from .rumor import RumorTopic
 from .services import ServicesTopic
 from .tasks import TasksTopic
@@ -24,6 +26,9 @@ TOPICS: Final[dict[str, type[Topic]]] = {
         RumorTopic,
         ServicesTopic,
         TasksTopic,
+        DetailsTopic,
+        NewsTopic,
+        NodeTopic,
         # one a line
     )
 }

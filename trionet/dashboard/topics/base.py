@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from trionet.dashboard.glances import Glances
     from trionet.dashboard.looked_at import LookedAt
     from trionet.dashboard.subject import Subject
 
@@ -19,9 +20,17 @@ class Topic:
 
     Attributes:
         name: its name in the stream.
+        needs_glances: whether it shows `Glances`.
     """
 
     name: ClassVar[str]
+    needs_glances: ClassVar[bool] = False
+
+    @classmethod
+    def begin(cls, subject: Subject, glances: Glances) -> Topic:
+        """Return the topic of a node, for its first viewer; with `needs_glances`, the members are glanced at."""
+        del glances
+        return cls(subject)
 
     def __init__(self, subject: Subject) -> None:
         """Make the topic of a node."""

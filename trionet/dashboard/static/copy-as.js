@@ -7,9 +7,9 @@ const BUILT_IN = new Set(["comm", "gossip", "groups", "routes", "settings", "sta
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const KEYWORDS = new Set("and as assert async await break class continue def del elif else except finally for from global if import in is lambda not or pass raise return try while with yield None True False".split(" "));
 
-/** A call as a command of the shell. Args: root: the node's URL. isKeyed: whether it needs a token. */
-export function asCurl(call, { root, addressOf, isKeyed }) {
-  const request = (call.isStream ? streamRequestOf : requestOf)(call.path, call.args, call.kwargs, addressOf);
+/** A call as a command of the shell. Args: root: the node's URL. place(name): where a call to a name goes. isKeyed: whether it needs a token. */
+export function asCurl(call, { root, place, isKeyed }) {
+  const request = (call.isStream ? streamRequestOf : requestOf)(call.path, call.args, call.kwargs, place);
   const parts = ["curl", call.isStream ? "-N -X PUT" : "-X PUT", quoted(new URL(request.path, root).href)];
   if (isKeyed) parts.push('-H "Authorization: Bearer $TOKEN"');
   parts.push("-d", quoted(JSON.stringify(request.body)));

@@ -1,5 +1,6 @@
 // One method: what it does, its form, the call, and what came of it.
 
+import { addressOf } from "./call.js";
 import { asCurl, asPython } from "./copy-as.js";
 import { h, setAttr, setText } from "./dom.js";
 import { clock, cut, ms } from "./format.js";
@@ -111,7 +112,7 @@ export class MethodCard {
   }
 
   #curl(call) {
-    return asCurl(call, { root: this.app.root, addressOf: placeFinder(this.app), isKeyed: this.app.session.known.keyed });
+    return asCurl(call, { root: this.app.root, place: placeFinder(this.app), isKeyed: this.app.session.known.keyed });
   }
 
   async #submitted(event) {
@@ -206,10 +207,11 @@ export function entryText(entry) {
   return `${clock(entry.at)}  ${entry.call.service}.${entry.call.method}`;
 }
 
-/** The function that finds a member's address for a call, by its SID. */
+/** The function that says where a call to a name goes, as app.call does it. */
 export function placeFinder(app) {
   return (name) => {
-    const parts = /^\[?([^\]]+?)\]?:(\d{1,5})$/.exec(app.member(name)?.address ?? "");
-    return parts ? { ip: parts[1], port: Number(parts[2]) } : null;
+    if (name === app.store.get("cluster")?.self) return { gid: "local" };
+    const node = addressOf(app.member(name)?.address);
+    return node ? { node } : null;
   };
 }

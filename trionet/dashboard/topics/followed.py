@@ -126,10 +126,12 @@ class Followed:
     def document(self) -> dict[str, Any]:
         """Return the progress.
 
-        ``size`` members are in the group; ``asked`` of them tell, and ``is_sampled`` if these are not all. ``members``
-        are those that have it, each ``{ms, way, copies, from?}``; ``lacking`` those that say that they don't;
-        ``errors`` those that don't answer. ``copies`` have come in all, ``duplicates`` of them to a member
-        that had it. The last one came after ``last_ms``. On the origin, ``known`` members are confirmed to it, and ``estimate`` have it.
+        - ``size`` members are in the group; ``asked`` of them tell, and ``is_sampled`` if these are not all.
+        - ``members`` are those that have it, each ``{ms, way, copies, from?}``; ``lacking`` those that say that they
+          don't; ``errors`` those that don't answer.
+        - ``copies`` have come in all, ``duplicates`` of them to a member that had it; the last first one came after
+          ``last_ms``.
+        - On the origin, ``known`` members are confirmed to it, and ``estimate`` have it.
         """
         arrivals = dict(sorted(self._arrivals.items(), key=lambda item: (item[1]["ms"], item[0])))
         copies = sum(one["copies"] for one in arrivals.values())

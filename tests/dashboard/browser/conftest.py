@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +34,7 @@ def pages(chromium: Browser, request: pytest.FixtureRequest) -> Generator[Pages]
     try:
         yield opened
     finally:
-        opened.close(request.node.name.removeprefix("test_"))
+        opened.close(re.sub(r"\W+", "_", request.node.name.removeprefix("test_")).strip("_"))
     assert opened.offences == []
 
 

@@ -1,4 +1,4 @@
-"""What a page shows, invented behind the real page: a real node with the real stream, whose topics say what they are told."""
+"""Invented clusters behind the real page: a real node with the real stream, whose topics show what they are told."""
 
 from __future__ import annotations
 

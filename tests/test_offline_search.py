@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from docutils import nodes
 
 DOCS = Path(__file__).parents[1] / "docs"
 BUILT = DOCS.parent / "build" / "docs"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+nodes = pytest.importorskip("docutils.nodes")
 SEARCH = runpy.run_path(str(DOCS / "_ext" / "offline_search.py"))
 
 

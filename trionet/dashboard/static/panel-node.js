@@ -242,7 +242,7 @@ function card(title, name, content, ...tools) {
 }
 
 function scroller(label, ...content) {
-  return h("div", { class: "table-wrap scroller", tabindex: 0, role: "region", "aria-label": label }, ...content);
+  return h("div", { class: "table-wrap scroller", tabindex: 0, role: "group", "aria-label": label }, ...content);
 }
 
 function table(heads, body) {

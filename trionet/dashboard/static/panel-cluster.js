@@ -155,7 +155,7 @@ class ClusterPanel {
 
   #showFindings(findings) {
     const most = this.allFindings ? findings.length : FINDINGS;
-    const items = findings.slice(0, most).map((finding) => ({ ...finding, key: `${finding.kind} ${finding.sid}` }));
+    const items = findings.slice(0, most).map((finding) => ({ ...finding, key: finding.kind === "slow" ? "slow" : `${finding.kind} ${finding.sid}` }));
     if (findings.length > FINDINGS) items.push({ key: "more", more: findings.length - items.length });
     keyed(this.findings, items, (item) => item.key, (item) => this.#makeFinding(item), (element, item) => this.#updateFinding(element, item));
   }
@@ -167,7 +167,7 @@ class ClusterPanel {
 
   #makeFinding(item) {
     if (item.key === "more") return h("li", null, h("button", { type: "button", class: "button quiet", onclick: () => this.#toggleFindings() }));
-    return h("li", { class: "finding", "data-kind": item.kind }, h("div", { class: "finding-head" }, stateBadge(item.state, ""), h("a", { class: "mono", href: this.app.hash("cluster", [item.sid]) }), " ", h("span", { class: "finding-what" })), h("ul", { class: "finding-views" }));
+    return h("li", { class: "finding", "data-kind": item.kind }, h("div", { class: "finding-head" }, stateBadge(item.state, ""), h("a", { class: "mono" }), " ", h("span", { class: "finding-what" })), h("ul", { class: "finding-views" }));
   }
 
   #updateFinding(element, item) {
@@ -175,6 +175,7 @@ class ClusterPanel {
     const [head, views] = element.children;
     setState(head.children[0], item.state, "");
     setText(head.children[1], this.app.label(item.sid));
+    setAttr(head.children[1], "href", this.app.hash("cluster", [item.sid]));
     setText(head.lastChild, sentenceOf(item, this.app));
     const lines = [...item.others].map(([state, viewers]) => ({ state, text: `seen by ${named(viewers, this.app)}` }));
     if (item.viewers.length) lines.unshift({ state: "suspect", text: `seen by ${named(item.viewers, this.app)}` });
@@ -186,8 +187,13 @@ function sentenceOf(item, app) {
   const since = typeof item.since === "number" ? age(app.now() - item.since) : "";
   if (item.kind === "suspected") return `is suspected for ${since}, by ${plural(item.viewers.length, "member")}`;
   if (item.kind === "failed") return `failed ${since} ago${item.agree > 1 ? `; ${item.agree} see it so` : ""}`;
-  if (item.kind === "slow") return `is slow: local health ${item.health}`;
+  if (item.kind === "slow") return slowSentence(item, app);
   return `is seen in different states; here: ${app.member(item.sid)?.status ?? "absent"}`;
+}
+
+function slowSentence({ slow, health }, app) {
+  const self = `is slow: local health ${health}`;
+  return slow.length === 1 ? self : `and ${slow.length - 1} more are slow: ${named(slow.slice(1), app, 3)}; local health up to ${health}`;
 }
 
 function makeLegend() {

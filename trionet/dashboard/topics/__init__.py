@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Topic
+from .calls import CallsTopic
 from .cluster import ClusterTopic, DetailsTopic
+from .methods import MethodsTopic
 from .news import NewsTopic
 from .node import NodeTopic
 
@@ -18,6 +20,8 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     kind.name: kind
     for kind in (
         ClusterTopic,
+        CallsTopic,
+        MethodsTopic,
         DetailsTopic,
         NewsTopic,
         NodeTopic,

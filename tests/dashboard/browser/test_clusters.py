@@ -79,7 +79,7 @@ def test_a_running_call_is_shown_with_what_it_waits_for_and_can_be_cancelled(fle
     page = pages.open(f"{fleet.url}#/calls")
     asking = page.context.new_page()
     asking.goto(f"{fleet.url}#/services/group/all/probe/sleep")
-    asking.get_by_label("seconds").fill("3600")
+    asking.get_by_role("textbox", name="seconds float").fill("3600")
     asking.get_by_role("button", name="Call, and act").click()
     rows = page.locator(".call-rows [role='row']").filter(has_text="probe.sleep")
     expect(rows).to_have_count(len(fleet.sids))

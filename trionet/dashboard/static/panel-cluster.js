@@ -91,12 +91,12 @@ class ClusterPanel {
     this.#wantDetails(all);
   }
 
-  /** Beside the ring there is room for what to look at; a table needs the width. */
+  /** Beside the ring there is room for what to look at and what happened; a table needs the width. */
   #arrange(ring) {
-    const place = ring ? this.side : this.above;
+    const [place, news] = ring ? [this.side, this.side] : [this.above, this.timeline.element.lastChild];
     if (this.findings.parentElement !== place) place.append(this.findings);
-    const beside = !this.card.element.hidden || (ring && this.findings.childElementCount > 0);
-    setAttr(this.body, "data-side", String(beside));
+    if (this.timeline.latest.parentElement !== news) news.append(this.timeline.latest);
+    setAttr(this.body, "data-side", String(ring || !this.card.element.hidden));
   }
 
   #isRing(count) {

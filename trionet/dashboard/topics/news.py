@@ -12,6 +12,7 @@ from .base import Topic
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
+    from trionet.dashboard.subject import Subject
 
 __all__ = ["NewsTopic"]
 
@@ -37,11 +38,24 @@ class NewsTopic(Topic):
 
     name: ClassVar[str] = "news"
 
+    def __init__(self, subject: Subject) -> None:
+        """Make the topic of a node."""
+        super().__init__(subject)
+        self._latest = 0
+        self._document: dict[str, Any] = {}
+
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
         """Return the document; see `Topic.gather`."""
         del looked_at
         await trio.lowlevel.checkpoint()
-        news = [one for one in self.subject.local.inspection.numbered_events() if one[1]["event"] in _KINDS]
+        every = self.subject.local.inspection.numbered_events()
+        latest = every[-1][0] if every else 0
+        if latest != self._latest:
+            self._latest, self._document = latest, self._made(every)
+        return self._document
+
+    def _made(self, every: list[tuple[int, dict[str, Any], tuple[str, ...]]]) -> dict[str, Any]:
+        news = [one for one in every if one[1]["event"] in _KINDS]
         return {
             str(number): {
                 "time": round(one["time"], 3),

@@ -10,8 +10,8 @@ from typing import Final
 from .base import Topic
 from .calls import CallsTopic
 from .cluster import ClusterTopic, DetailsTopic
-from .methods import MethodsTopic
 from .groups import GroupsTopic
+from .methods import MethodsTopic
 from .news import NewsTopic
 from .node import NodeTopic
 from .rumor import RumorTopic

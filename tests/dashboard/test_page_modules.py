@@ -21,7 +21,9 @@ def run(*arguments: str, **environment: str) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not on PATH")
-    done = subprocess.run([node, *arguments], capture_output=True, text=True, timeout=240, env=os.environ | environment, check=False)  # noqa: S603 - our own files
+    done = subprocess.run(
+        [node, *arguments], capture_output=True, text=True, timeout=240, env=os.environ | environment, check=False
+    )  # noqa: S603 - our own files
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -62,4 +64,6 @@ def test_no_module_names_another_host_or_has_inline_code() -> None:
         text = path.read_text()
         hosts = set(re.findall(r"https?://[\w.]+", text)) - {"http://www.w3.org"}
         assert not hosts, path.name
-        assert not re.search(r"\binnerHTML\s*=|insertAdjacentHTML|\beval\(|new Function|document\.write", text), path.name
+        assert not re.search(r"\binnerHTML\s*=|insertAdjacentHTML|\beval\(|new Function|document\.write", text), (
+            path.name
+        )

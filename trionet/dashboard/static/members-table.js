@@ -6,7 +6,7 @@ import { pageOf, sorted, tagTexts } from "./members.js";
 import { setState, stateBadge } from "./states.js";
 
 export const ALL_MEASURED = 60; // up to so many members, all are measured, and the table sorts by what is measured
-const SIZES = [ALL_MEASURED, 250, 1000];
+const SIZES = [ALL_MEASURED, 120];
 const IN_SIGHT = 64;
 
 const COLUMNS = [

@@ -53,7 +53,7 @@ export class MethodCard {
         form.doc ? h("p", null, form.doc) : null,
         this.fields.element,
         this.deed,
-        h("div", { class: "toolbar call-bar" }, this.callButton, this.stopButton, limit, this.running, this.why, h("span", { class: "grow" }), this.#copyButton("Copy as curl", (call) => this.#curl(call)), this.#copyButton("Copy as Python", asPython)),
+        h("div", { class: "toolbar method-bar" }, this.callButton, this.stopButton, limit, this.running, this.why, h("span", { class: "grow" }), this.#copyButton("Copy as curl", (call) => this.#curl(call)), this.#copyButton("Copy as Python", asPython)),
       ),
       this.result,
     );

@@ -63,7 +63,7 @@ class NodePanel {
   }
 
   #problem(member, node) {
-    if (node?.error) return `It gives no figures: ${node.error}`;
+    if (node?.error) return `It gives no figures: ${node.error}.${node.status ? " What is shown is the last that it gave." : ""}`;
     if (!member && !node) return `No member of this cluster has the SID ${cut(this.sid, 80)}.`;
     if (!node && member?.status !== "alive") return `It is ${member.status}, so it may not answer.`;
     return "";
@@ -74,7 +74,7 @@ class NodePanel {
     setState(this.badge, state);
     setText(this.title, member?.address ?? node?.address ?? cut(sid, 20));
     setText(this.full, sid);
-    const members = Object.entries(cluster.members).filter(([, one]) => one.status !== "left").sort(([, one], [, other]) => natural.compare(one.address, other.address));
+    const members = Object.entries(cluster.members).filter(([key, one]) => one.status !== "left" || key === sid).sort(([, one], [, other]) => natural.compare(one.address, other.address));
     keyed(this.choice, members, ([one]) => one, ([one]) => h("option", { value: one }), (option, [, one]) => setText(option, `${one.address}${one.status === "alive" ? "" : ` (${one.status})`}`));
     if (this.choice.value !== sid && document.activeElement !== this.choice) this.choice.value = sid;
     const reason = this.app.reason("admin") ?? (state === "failed" || state === "left" ? `It is ${state}` : null);
@@ -242,7 +242,7 @@ function card(title, name, content, ...tools) {
 }
 
 function scroller(label, ...content) {
-  return h("div", { class: "table-wrap scroller", tabindex: 0, role: "region", "aria-label": label }, ...content);
+  return h("div", { class: "table-wrap scroller", tabindex: 0, role: "group", "aria-label": label }, ...content);
 }
 
 function table(heads, body) {

@@ -48,13 +48,18 @@ export class Timeline {
     this.draw();
   }
 
-  show(news) {
+  /** Show the events as they look at a time: the whole second, so that it is drawn once in it. */
+  show(news, now) {
+    const second = Math.floor(now);
+    if (news === this.news && Object.keys(news ?? {}).length === this.drawn && second === this.second) return;
     this.news = news ?? {};
+    this.second = second;
     this.draw();
   }
 
   draw() {
-    const now = this.app.now();
+    const now = Math.max(this.second ?? 0, ...Object.values(this.news).map((one) => one.time));
+    this.drawn = Object.keys(this.news).length;
     const all = Object.entries(this.news).map(([number, one]) => ({ number, ...one })).sort((one, other) => one.time - other.time || Number(one.number) - Number(other.number));
     const { from, to } = spanOf(all, now, this.span);
     const scale = (time) => Math.round((LEFT + ((time - from) / (to - from)) * (this.width - LEFT - RIGHT)) * 10) / 10;

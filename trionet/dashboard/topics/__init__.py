@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Topic
+from .calls import CallsTopic
 from .cluster import ClusterTopic, DetailsTopic
 from .groups import GroupsTopic
+from .methods import MethodsTopic
 from .news import NewsTopic
 from .node import NodeTopic
 from .rumor import RumorTopic
@@ -22,6 +24,8 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     kind.name: kind
     for kind in (
         ClusterTopic,
+        CallsTopic,
+        MethodsTopic,
         GroupsTopic,
         RumorTopic,
         ServicesTopic,

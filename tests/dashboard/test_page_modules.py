@@ -23,7 +23,7 @@ def run(*arguments: str, **environment: str) -> None:
         pytest.skip("node is not on PATH")
     done = subprocess.run(
         [node, *arguments], capture_output=True, text=True, timeout=240, env=os.environ | environment, check=False
-    )  # noqa: S603 - our own files
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -9,7 +9,7 @@ import { countOf, filtered, sectionsOf } from "../../../trionet/dashboard/static
 import { explained, stairPath, stairsOf, timeScale, treeOf } from "../../../trionet/dashboard/static/rumor-layout.js";
 import { linesOf, streamed, streamRequestOf } from "../../../trionet/dashboard/static/stream-call.js";
 import { callOf, dangerOf, deedOf, located, scopeOf, targetOf } from "../../../trionet/dashboard/static/target.js";
-import { brief, isIndefinite, meaningOf, shown } from "../../../trionet/dashboard/static/values.js";
+import { brief, isIndefinite, meaningOf, shown, unwrapped } from "../../../trionet/dashboard/static/values.js";
 
 const given = (text, more = {}) => ({ given: true, text, ...more });
 
@@ -123,6 +123,16 @@ test("values are shown as what they stand for", () => {
   assert.equal(brief("x".repeat(500), 10).length, 10);
   assert.deepEqual([0, 13, 1100, 1, 10, 1000].map((code) => isIndefinite({ code })), [true, true, true, false, false, false]);
   assert.deepEqual([13, 0, 12].map((code) => meaningOf({ code })), ["it ran, and raised", "it may have happened", "it did not happen"]);
+});
+
+test("the error of a forwarded call is that of the call itself", () => {
+  const raised = (type_name, message) => ({ name: "RemoteError", code: 13, text: `${type_name}: ${message}`, details: { type_name, message, traceback: "T" } });
+  const unreachable = unwrapped(raised("trionet.errors.NodeUnreachable", "nobody listens (at 10.0.0.1:80)"));
+  assert.deepEqual([unreachable.name, unreachable.text, unreachable.details.node, isIndefinite(unreachable)], ["NodeUnreachable", "nobody listens", "10.0.0.1:80", false]);
+  assert.equal(isIndefinite(unwrapped(raised("trionet.errors.ConnectionLost", "gone"))), true);
+  assert.equal(isIndefinite(unwrapped(raised("trionet.errors.NotPermitted", "no"))), false);
+  assert.equal(unwrapped(raised("trionet.errors.RemoteError", "ValueError: x (y)")).text, "ValueError: x (y)");
+  for (const error of [raised("ValueError", "x"), { name: "NoAnswer", code: 0, text: "x" }, { name: "RemoteError", code: 13, text: "x" }]) assert.equal(unwrapped(error), error);
 });
 
 const reader = (...chunks) => ({

@@ -10,6 +10,7 @@ import { ItemList, outcome } from "./outcome.js";
 import { streamed } from "./stream-call.js";
 import { stateBadge } from "./states.js";
 import { callOf, dangerOf, deedOf, placeOf, scopeOf } from "./target.js";
+import { unwrapped } from "./values.js";
 
 const LIMIT_S = 30;
 const TICK_MS = 100;
@@ -170,9 +171,10 @@ export class MethodCard {
         Object.assign(entry, { state: "cancelled", word: "cancelled" });
         shown = h("div", { class: "outcome" }, h("div", { class: "outcome-head" }, stateBadge("cancelled", "cancelled by you: it may have happened"), h("span", { class: "muted num" }, ms(took()))));
       } else {
-        Object.assign(entry, { state: "failed", word: error.name });
-        if (this.key === entry.key) this.fields.refuse(error);
-        shown = outcome({ error, tookMs: took(), label });
+        const told = isForwarded(call) ? unwrapped(error) : error;
+        Object.assign(entry, { state: "failed", word: told.name });
+        if (this.key === entry.key) this.fields.refuse(told);
+        shown = outcome({ error: told, tookMs: took(), label });
       }
     }
     Object.assign(entry, { tookMs: took(), shown });
@@ -193,9 +195,10 @@ export class MethodCard {
         list.finish("cancelled", "stopped by you", took());
         Object.assign(entry, { state: "cancelled", word: `stopped after ${list.total} items` });
       } else {
-        if (this.key === entry.key) this.fields.refuse(error);
-        list.finish("failed", error.name, took(), error);
-        Object.assign(entry, { state: "failed", word: error.name });
+        const told = isForwarded(call) ? unwrapped(error) : error;
+        if (this.key === entry.key) this.fields.refuse(told);
+        list.finish("failed", told.name, took(), told);
+        Object.assign(entry, { state: "failed", word: told.name });
       }
     }
     entry.tookMs = took();
@@ -205,6 +208,10 @@ export class MethodCard {
 /** A line of the history. */
 export function entryText(entry) {
   return `${clock(entry.at)}  ${entry.call.service}.${entry.call.method}`;
+}
+
+function isForwarded({ target }) {
+  return target.kind === "node" && !target.isSelf;
 }
 
 /** The function that says where a call to a name goes, as app.call does it. */

@@ -171,7 +171,7 @@ class RumorPanel {
   #showFigures(progress) {
     const ways = (way) => Object.values(progress.members).filter((one) => one.way === way).length;
     const reached = Object.keys(progress.members).length;
-    const texts = [`${count(reached)} of ${count(progress.is_sampled ? progress.asked : progress.size)}`, ms(progress.last_ms), count(progress.copies), count(progress.duplicates), count(ways("push")), count(ways("pull"))];
+    const texts = [`${count(reached)} of ${count(Math.max(reached, progress.is_sampled ? progress.asked : progress.size))}`, ms(progress.last_ms), count(progress.copies), count(progress.duplicates), count(ways("push")), count(ways("pull"))];
     this.figures.forEach(({ value }, index) => setText(value, texts[index]));
   }
 

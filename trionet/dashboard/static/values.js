@@ -8,6 +8,34 @@ export function isIndefinite(error) {
   return code === 0 || code === 13 || (code >= 1100 && code < 1200);
 }
 
+const CODES = {
+  CallTimeout: 0,
+  NodeUnreachable: 1,
+  KeyMismatch: 1,
+  TemporarilyUnavailable: 11,
+  RemoteError: 13,
+  ConnectionLost: 1100,
+  OrphanedCalls: 1101,
+  CallCancelled: 1102,
+  UnexpectedAnswer: 1103,
+};
+const DEFINITE = 12;
+
+/**
+ * The error of the call that a node has forwarded, where `error` says that the forwarding has raised it.
+ *
+ * comm.send answers with a RemoteError, which names the error of its own call: that one tells whether it happened.
+ */
+export function unwrapped(error) {
+  const details = error?.details ?? error ?? {};
+  const name = error?.name === "RemoteError" ? /^trionet\.errors\.(\w{1,60})$/.exec(details.type_name ?? "")?.[1] : undefined;
+  if (!name) return error;
+  const [, text, node] = /^(.*?)(?: \(at ([^()\s]{1,80})\))?$/s.exec(String(details.message ?? error.text));
+  const code = Object.hasOwn(CODES, name) ? CODES[name] : DEFINITE;
+  const kept = code === CODES.RemoteError ? { traceback: details.traceback } : {};
+  return { name, code, text, message: text, details: { node, ...kept } };
+}
+
 /** What an error means for the call, in words: whether it happened. */
 export function meaningOf(error) {
   if (error?.code === 13) return "it ran, and raised";

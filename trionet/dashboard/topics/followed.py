@@ -71,6 +71,7 @@ class Followed:
     def note_members(self, members: Mapping[SID, NodeAddress], own: SID, random: Random) -> None:
         """Note the members of the group."""
         self._size = len(members)
+        self._errors = {sid: text for sid, text in self._errors.items() if sid in members}
         if len(members) <= MOST_ASKED:
             self._asked, self._is_sampled = list(members), False
             return

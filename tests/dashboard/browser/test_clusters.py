@@ -39,6 +39,10 @@ PANELS = {
 """The hashes of the panels, and what each one has when it is drawn."""
 
 
+def panel_of(hash_: str) -> str:
+    return re.split(r"[^a-z]", hash_)[0]
+
+
 @pytest.fixture(scope="module")
 def window(chromium: Browser) -> Generator[Pages]:
     """The pages of this module."""
@@ -61,6 +65,7 @@ def visit(window: Pages, first_page: Page, fleet: Fleet, request: pytest.Fixture
 
     def go(hash_: str) -> Page:
         first_page.goto(f"{fleet.url}#/{hash_}")
+        first_page.locator(f".panel-{panel_of(hash_)}").wait_for()
         return first_page
 
     yield go
@@ -132,7 +137,7 @@ def test_nothing_keeps_anyone_from_a_panel(fleet: Fleet, visit: Visit, is_judged
     for hash_, drawn in PANELS.items():
         page = visit(hash_)
         with fleet.calling("all/comm/send", [3600], {"service": "probe", "method": "sleep"}):
-            page.locator(f".panel-{re.split(r'[^a-z]', hash_)[0]}").locator(drawn).first.wait_for(state="attached")
+            page.locator(f".panel-{panel_of(hash_)}").locator(drawn).first.wait_for(state="attached")
             name = f"panel_{re.sub(r'[^a-z]+', '_', hash_)}"
             keep_picture(page, f"{name}_light")
             found += [f"{hash_}: {text}" for text in (*offences(page), *crowding(page))]

@@ -235,6 +235,7 @@ NOT_FORWARDING = {
     "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
     "local inspection": {
         *("config", "events", "groups", "logs", "members", "services", "spread"),
+        *("glance", "portrait"),
         *("report_calls", "cancel_own_calls", "statistics", "status", "tags", "watch_events", "watch_logs"),
     },
     "local kept": {"keep", "end", "held", "remove"},

@@ -26,6 +26,7 @@ from trionet.services.keys import Keys
 from trionet.services.marks import Mark, mark_of
 from trionet.services.membership import Membership
 from trionet.services.routes import Routes
+from trionet.services.sight import SightInspection
 from trionet.services.status import Status
 
 SERVICES: dict[str, tuple[type, ...]] = {
@@ -35,7 +36,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "comm": (Comm, trionet.templates.comm.GroupComm),
     "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
-    "inspection": (Inspection, CallInspection),
+    "inspection": (Inspection, CallInspection, SightInspection),
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
@@ -69,6 +70,7 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "cancel_own_calls": Scope.ADMIN,
         **dict.fromkeys(("config", "events", "groups", "logs", "services", "spread", "statistics"), Scope.READ),
         **dict.fromkeys(("status", "tags", "watch_events", "watch_logs"), Scope.READ),
+        **dict.fromkeys(("glance", "portrait"), Scope.READ),
     },
     "membership": {
         "members": Scope.READ,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from trionet.errors import MalformedRequest, PreconditionFailed
+from trionet.events import MemberFailed, MemberSuspected
 from trionet.identity import NodeAddress
 from trionet.message import BUILT_IN, LOCAL
 from trionet.protocols.statements import State
@@ -30,12 +31,16 @@ from .heap import heap_bytes
 from .log_ring import LogRing
 from .member import member_of
 from .service_table import Origin
+from .sight import SightInspection
 
 if TYPE_CHECKING:
+    from trionet.child_nodes import ChildNodes
     from trionet.config import NodeConfig
     from trionet.events import Event, Events
     from trionet.identity import SID
+    from trionet.protocols.swim_events import MemberInfo
     from trionet.router import Router
+    from trionet.transports.base import Endpoint
 
     from . import LocalServices
     from .call_inspection import InspectedCalls
@@ -84,20 +89,57 @@ class Inspected(Protocol):
         """Return an iterator over its events from now on."""
 
 
-class Inspection(CallInspection):
+class Inspection(CallInspection, SightInspection):
     """The local service ``inspection``."""
 
     _node: Inspected
 
-    def __init__(self, node: Inspected, router: Router, agent: ClusterAgent, table: ServiceTable) -> None:
-        """Show `node`, with the router of its methods, the agent of its protocols, and the table of its services."""
+    def __init__(
+        self,
+        node: Inspected,
+        router: Router,
+        agent: ClusterAgent,
+        table: ServiceTable,
+        endpoint: Endpoint,
+        children: ChildNodes,
+    ) -> None:
+        """Show `node`, with its parts: its methods, protocols, table of services, endpoint and spawned nodes."""
         self._node, self._router, self._agent, self._table = node, router, agent, table
+        self._endpoint, self._children = endpoint, children
         self._begun_at = time.monotonic()
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        self._accusers: deque[tuple[str, ...]] = deque(maxlen=_EVENTS_KEPT)
+        self._count = 0
 
     def handle_event(self, event: Event) -> None:
         """Keep an event for those who ask later."""
         self._events.append(_shown_event(event))
+        self._accusers.append(self._accusers_of(event))
+        self._count += 1
+
+    def _accusers_of(self, event: Event) -> tuple[str, ...]:
+        is_accused = isinstance(event, MemberSuspected | MemberFailed)
+        info = self._agent.swim.member(str(event.node)) if is_accused else None
+        return () if info is None else info.suspected_by
+
+    def numbered_events(self) -> list[tuple[int, dict[str, Any], tuple[str, ...]]]:
+        """Return the events that are kept, each after its number, and with the accusers of a member, oldest first."""
+        numbers = range(self._count - len(self._events) + 1, self._count + 1)
+        return list(zip(numbers, self._events, self._accusers, strict=True))
+
+    @property
+    def view(self) -> int:
+        """The digest of the present members, as this node sees them."""
+        return self._agent.swim.view
+
+    def infos(self) -> list[MemberInfo]:
+        """Return what the protocol knows of all members, those that are gone included; alone, of this node."""
+        members = self._agent.swim.members()
+        return list(members) if self._is_active() else [one for one in members if one.name == str(self._node.address)]
+
+    def wall_offset_s(self) -> float:
+        """Return what is added to the clock of `infos` for seconds since 1970."""
+        return time.time() - self._agent.driver.now()
 
     @rpc(read=True)
     def status(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ test("labels are as short as they can be and still differ", () => {
   assert.deepEqual(labelsOf(["127.0.0.1:80", "127.0.0.1:81"]), [":80", ":81"]);
   assert.deepEqual(labelsOf(["10.0.0.1:80", "10.0.0.2:80"]), ["10.0.0.1", "10.0.0.2"]);
   assert.deepEqual(labelsOf(["10.0.0.1:80", "10.0.0.1:81", "10.0.0.2:80"]), ["10.0.0.1:80", "10.0.0.1:81", "10.0.0.2:80"]);
-  assert.deepEqual(labelsOf(["127.0.0.1:80"]), ["127.0.0.1"]);
+  assert.deepEqual(labelsOf(["127.0.0.1:80"]), ["127.0.0.1:80"]);
   assert.deepEqual(labelsOf([undefined, "x"]), ["", "x"]);
 });
 

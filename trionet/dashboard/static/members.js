@@ -166,7 +166,8 @@ export function labelsOf(addresses) {
   const hosts = new Set(parts.map(([, host]) => host));
   const ports = new Set(parts.map(([, , port]) => port));
   return parts.map(([whole, host, port]) => {
-    if (addresses.length > 1 && hosts.size === 1 && port) return `:${port}`;
+    if (addresses.length === 1) return whole ?? "";
+    if (hosts.size === 1 && port) return `:${port}`;
     return ports.size === 1 ? host : (whole ?? "");
   });
 }

@@ -33,9 +33,11 @@ class ClusterPanel {
     this.above = h("div", { class: "cluster-above" });
     this.side = h("div", { class: "cluster-side" }, this.card.element, this.findings);
     this.main = h("div", { class: "cluster-main" }, this.ringCard, this.table.element);
-    this.body = h("div", { class: "cluster-body" }, this.main, this.side);
+    this.body = h("div", { class: "cluster-body", hidden: true }, this.main, this.side);
+    this.waiting = h("p", { class: "empty" }, "Waiting for what this node knows.");
     root.append(
       h("div", { class: "panel-head" }, this.title, this.chips, h("span", { class: "grow" }), this.filter, h("div", { class: "segmented", role: "group", "aria-label": "Shown as" }, this.asRing, this.asTable)),
+      this.waiting,
       this.above,
       this.body,
     );
@@ -90,6 +92,8 @@ class ClusterPanel {
     else this.table.show({ cluster, rows, total: all.length, picked: this.picked });
     this.timeline.show(this.app.store.get("news"), this.app.now());
     this.total = all.length;
+    this.waiting.hidden = true;
+    this.body.hidden = false;
     this.#wantDetails(all);
   }
 

@@ -86,7 +86,7 @@ export class Timeline {
     return h(
       "li",
       { class: "news-line" },
-      h("time", { class: "mono muted", datetime: new Date(one.time * 1000).toISOString() }, clock(one.time)),
+      h("time", { class: "mono muted" }, clock(one.time)),
       h("span", { class: "muted news-age" }),
       badge,
       h("button", { type: "button", class: "link mono", onclick: () => this.onPick(one.sid) }, one.address ?? short(one.sid)),

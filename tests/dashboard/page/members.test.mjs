@@ -99,3 +99,16 @@ test("a row has what is measured, and how many see it otherwise", () => {
 test("tags are shown with their values", () => {
   assert.deepEqual(tagTexts({ zone: "eu", gpu: true, n: 3, list: [1] }), ["zone=eu", "gpu", "n=3", "list=[1]"]);
 });
+
+test("what a member says of itself is bounded, whatever it says", () => {
+  const long = "<b>".repeat(1000);
+  const view = cluster({ a: {}, b: member(long, { address: long, version: long, tags: { [long]: { deep: long } }, by: [long], since: "now", incarnation: 2 ** 80 }) }, { c: { d: long } });
+  const [one, other] = rowsOf(view);
+  assert.deepEqual([one.address, one.status], ["no address", "unknown"]);
+  assert.ok(other.address.length <= 60 && other.status.length <= 24 && other.version.length <= 40);
+  assert.ok(tagTexts(other.tags).every((text) => text.length <= 120));
+  for (const column of ["address", "status", "since", "incarnation", "version", "rtt_ms"]) assert.equal(sorted([one, other], column).length, 2);
+  assert.equal(Object.values(countsOf(view.members)).reduce((sum, count) => sum + count), 2);
+  findingsOf(view, opinionsOf(view), { a: { health: "bad" } });
+  linesOf(view, opinionsOf(view));
+});

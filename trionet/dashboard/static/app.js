@@ -4,7 +4,7 @@ import { addressOf, caller } from "./call.js";
 import { askToken, confirm, say } from "./dialogs.js";
 import { clear, h, setAttr } from "./dom.js";
 import { Frame } from "./frame.js";
-import { short } from "./format.js";
+import { cut, short } from "./format.js";
 import { Keys } from "./keys.js";
 import { PANELS } from "./panels.js";
 import { hashOf, routeOf } from "./route.js";
@@ -92,7 +92,7 @@ class App {
 
   /** A member's address, or else the short form of its SID. */
   label(sid) {
-    return this.member(sid)?.address ?? short(sid);
+    return cut(this.member(sid)?.address ?? short(sid), 60);
   }
 
   /** The server's clock, in seconds. */

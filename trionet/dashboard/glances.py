@@ -3,8 +3,8 @@
 Members are asked in a circle, a few a second, and those in sight each second. An answer has the digest of the member's
 view, and its differences only if that isn't the serving node's.
 
-Invariants: at most `MOST_A_SECOND` questions a second, and spread over it; a member that doesn't answer is asked again
-only after `SILENT_S`. All that a member says is checked and bounded.
+Invariants: at most `_MOST_A_SECOND` questions a second, and spread over it; a member that doesn't answer is asked again
+only after `_SILENT_S`. All that a member says is checked and bounded.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Glance", "Glances"]
 
-CIRCLE: Final = 16
+_CIRCLE: Final = 16
 """The members that are asked each second, in sight or not."""
-MOST_A_SECOND: Final = 80
-EVERY_S: Final = 1.0
-SILENT_S: Final = 5.0
+_MOST_A_SECOND: Final = 80
+_EVERY_S: Final = 1.0
+_SILENT_S: Final = 5.0
 
 _GLANCE: Final = Remote(service="inspection", method="glance")
 _WITHIN_S: Final = 0.6
@@ -133,18 +133,18 @@ class Glances:
             if is_first:
                 on_first()
                 is_first = False
-            await trio.sleep_until(begun + EVERY_S)
+            await trio.sleep_until(begun + _EVERY_S)
 
     def _circle(self, members: Mapping[SID, NodeAddress]) -> list[SID]:
         every = sorted(members)
-        count = min(CIRCLE, len(every))
+        count = min(_CIRCLE, len(every))
         start, self._next = self._next, (self._next + count) % max(1, len(every))
         return [every[(start + place) % len(every)] for place in range(count)]
 
     def _due(self, sids: Iterable[SID]) -> list[SID]:
         now = trio.current_time()
-        silent = {sid for sid, glance in self._latest.items() if glance.error and now < glance.at + SILENT_S}
-        return [sid for sid in dict.fromkeys(sids) if sid not in silent][:MOST_A_SECOND]
+        silent = {sid for sid, glance in self._latest.items() if glance.error and now < glance.at + _SILENT_S}
+        return [sid for sid in dict.fromkeys(sids) if sid not in silent][:_MOST_A_SECOND]
 
     async def _ask(self, sid: SID, node: NodeAddress, view: int, after_s: float) -> None:
         await trio.sleep(after_s)

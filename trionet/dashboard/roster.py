@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Roster"]
 
-MOST_MEMBERS: Final = 10_000
+_MOST_MEMBERS: Final = 10_000
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Roster:
         inspection = self._subject.local.inspection
         infos, offset_s, before = inspection.infos(), inspection.wall_offset_s(), self.by_name
         found: dict[str, Entry] = {}
-        for info in infos[:MOST_MEMBERS]:
+        for info in infos[:_MOST_MEMBERS]:
             entry = before.get(info.name)
             if entry is None or entry.info != info:
                 member = member_of(info)
@@ -75,7 +75,7 @@ class Roster:
                     continue
                 entry = Entry(info, member, member.sid, round(info.since + offset_s))
             found[info.name] = entry
-        self.view, self.by_name, self.more = inspection.view, found, max(0, len(infos) - MOST_MEMBERS)
+        self.view, self.by_name, self.more = inspection.view, found, max(0, len(infos) - _MOST_MEMBERS)
         return self
 
     def present(self) -> dict[SID, NodeAddress]:

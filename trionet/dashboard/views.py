@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Views", "differences"]
 
-MOST_A_TIME: Final = 128
+_MOST_A_TIME: Final = 128
 """The views that are compared each second."""
-MOST_SEEN: Final = 512
+_MOST_SEEN: Final = 512
 """The differences of one view that are shown."""
 
 _DOUBTED: Final = (State.SUSPECT, State.DEAD)
@@ -43,7 +43,7 @@ class Views:
         """Return what each other member that has answered sees otherwise; nothing for one that agrees."""
         doubted = {name: entry for name, entry in roster.by_name.items() if entry.info.state in _DOUBTED}
         found: dict[SID, tuple[Answer, int, dict[SID, str]]] = {}
-        left = MOST_A_TIME
+        left = _MOST_A_TIME
         for sid, glance in glances.items():
             answer = glance.answer
             if answer is None or sid == own:
@@ -68,7 +68,7 @@ def differences(answer: Answer, entries: Mapping[str, Entry], doubted: Mapping[s
     if answer.seen is None:
         return {}
     found: dict[SID, str] = {}
-    for name, status in list(answer.seen.items())[:MOST_SEEN]:
+    for name, status in list(answer.seen.items())[:_MOST_SEEN]:
         entry = entries.get(name)
         ours = "" if entry is None else entry.member.status
         sid = _sid_of(name) if entry is None else entry.sid
@@ -78,7 +78,7 @@ def differences(answer: Answer, entries: Mapping[str, Entry], doubted: Mapping[s
         found |= {one.sid: "absent" for name, one in entries.items() if one.is_present and name not in answer.seen}
     elif len(answer.seen) < MOST_VIEWED:  # it has named all that it doubts
         found |= {one.sid: "alive" for name, one in doubted.items() if name not in answer.seen}
-    return dict(sorted(found.items())[:MOST_SEEN])
+    return dict(sorted(found.items())[:_MOST_SEEN])
 
 
 def _sid_of(name: str) -> SID:

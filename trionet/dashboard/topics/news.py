@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NewsTopic"]
 
-MOST_NEWS: Final = 200
+_MOST_NEWS: Final = 200
 
 _KINDS: Final = {
     "MemberJoined": "joined",
@@ -65,5 +65,5 @@ class NewsTopic(Topic):
                 "incarnation": one.get("incarnation"),
                 "by": [NodeAddress.of(name).sid for name in by] or None,
             }
-            for number, one, by in news[-MOST_NEWS:]
+            for number, one, by in news[-_MOST_NEWS:]
         }

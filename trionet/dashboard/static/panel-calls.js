@@ -66,7 +66,7 @@ class Panel {
       rowHeight: rowHeight(this.grid),
       headHeight: rowHeight(this.grid),
       keyOf: (item) => item.key,
-      make: (item) => this.row.make(item),
+      make: () => this.row.make(),
       update: (element, item, place) => this.row.update(element, item, place, item.key === this.selected),
     });
   }

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from .looked_at import LookedAt
     from .topics import Topic
 
-__all__ = ["EVERY_S", "Channel", "Sent"]
+__all__ = ["EVERY_S", "MOST_BYTES", "Channel", "Sent", "message"]
 
 _log = limited_log(__name__)
 
 EVERY_S: Final = 1.0
 """The time between two documents of a topic."""
-WITHIN_S: Final = 1.0
+_WITHIN_S: Final = 1.0
 """The most time for gathering one."""
 MOST_BYTES: Final = 4 * 1024 * 1024
 """The most that is sent at once of a topic: 10,000 members are half of it."""
@@ -108,10 +108,10 @@ class Channel:
     async def _gather(self) -> None:
         error, name = "", self.topic.name
         try:
-            with trio.fail_after(WITHIN_S):
+            with trio.fail_after(_WITHIN_S):
                 document = await self.topic.gather(self.looked_at)
         except trio.TooSlowError:
-            error = f"gathering it took longer than {WITHIN_S:g} s"
+            error = f"gathering it took longer than {_WITHIN_S:g} s"
         except Exception as exc:  # of whatever it asks: the node goes on
             error = f"{type(exc).__name__}: {exc}"[:_MOST_CHARS]
             _log.warning("the topic %s of the dashboard can't be gathered: %s", name, error, exc_info=exc)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .static_files import StaticFile
     from .subject import Subject
 
-__all__ = ["Dashboard"]
+__all__ = ["MOST_VIEWERS", "Dashboard"]
 
 MOST_VIEWERS: Final = 64
 """The streams of one node at once; a page has two."""

@@ -3,8 +3,8 @@
 Members are asked in a circle, a few a second, and those in sight each second. An answer has the digest of the member's
 view, and its differences only if that isn't the serving node's.
 
-Invariants: at most `MOST_A_SECOND` questions a second, and spread over it; a member that doesn't answer is asked again
-only after `SILENT_S`. All that a member says is checked and bounded.
+Invariants: at most `_MOST_A_SECOND` questions a second, and spread over it; a member that doesn't answer is asked again
+only after `_SILENT_S`. All that a member says is checked and bounded.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ import msgspec
 import trio
 
 from trionet.errors import TrionetError
-from trionet.identity import NodeAddress
 from trionet.message import Remote
 from trionet.nesting import PACKETS
 from trionet.nurseries import open_plain_nursery
 
+from .roster import Roster
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from trionet.identity import SID
+    from trionet.identity import SID, NodeAddress
 
     from .subject import Subject
 
-__all__ = ["Answer", "Glance", "Glances", "seen_by"]
+__all__ = ["Answer", "Glance", "Glances"]
 
-CIRCLE: Final = 16
+_CIRCLE: Final = 16
 """The members that are asked each second, in sight or not."""
-MOST_A_SECOND: Final = 80
-EVERY_S: Final = 1.0
-SILENT_S: Final = 5.0
+_MOST_A_SECOND: Final = 80
+_EVERY_S: Final = 1.0
+_SILENT_S: Final = 5.0
 
 _GLANCE: Final = Remote(service="inspection", method="glance")
 _WITHIN_S: Final = 0.6
 _APART_S: Final = 0.004
-_MOST_SEEN: Final = 512
 _MOST_CHARS: Final = 200
 
 
@@ -95,11 +95,16 @@ class Glance(msgspec.Struct, frozen=True):
 
 
 class Glances:
-    """The latest glances at all members, by SID."""
+    """The latest glances at all members, by SID.
+
+    Attributes:
+        roster: the members.
+    """
 
     def __init__(self, subject: Subject) -> None:
         """Ask the members of `subject`, when somebody looks."""
         self._subject = subject
+        self.roster: Roster = Roster(subject)
         self._latest: dict[SID, Glance] = {}
         self._next = 0
 
@@ -118,29 +123,28 @@ class Glances:
         is_first = True
         while True:
             begun = trio.current_time()
-            inspection = self._subject.local.inspection
-            members = {member.sid: member.node for member in self._subject.members()}
+            members = self.roster.refresh().present()
             for sid in self._latest.keys() - members.keys():
                 del self._latest[sid]
             asked = self._due([*(sid for sid in in_sight() if sid in members), *self._circle(members)])
             async with open_plain_nursery() as nursery:
                 for place, sid in enumerate(asked):
-                    nursery.start_soon(self._ask, sid, members[sid], inspection.view, place * _APART_S)
+                    nursery.start_soon(self._ask, sid, members[sid], self.roster.view, place * _APART_S)
             if is_first:
                 on_first()
                 is_first = False
-            await trio.sleep_until(begun + EVERY_S)
+            await trio.sleep_until(begun + _EVERY_S)
 
     def _circle(self, members: Mapping[SID, NodeAddress]) -> list[SID]:
         every = sorted(members)
-        count = min(CIRCLE, len(every))
+        count = min(_CIRCLE, len(every))
         start, self._next = self._next, (self._next + count) % max(1, len(every))
         return [every[(start + place) % len(every)] for place in range(count)]
 
     def _due(self, sids: Iterable[SID]) -> list[SID]:
         now = trio.current_time()
-        silent = {sid for sid, glance in self._latest.items() if glance.error and now < glance.at + SILENT_S}
-        return [sid for sid in dict.fromkeys(sids) if sid not in silent][:MOST_A_SECOND]
+        silent = {sid for sid, glance in self._latest.items() if glance.error and now < glance.at + _SILENT_S}
+        return [sid for sid in dict.fromkeys(sids) if sid not in silent][:_MOST_A_SECOND]
 
     async def _ask(self, sid: SID, node: NodeAddress, view: int, after_s: float) -> None:
         await trio.sleep(after_s)
@@ -176,40 +180,3 @@ def _with_rates(new: Glance, old: Glance | None) -> Glance:
 def _rounded(value: float) -> float:
     """Return a number with three digits that matter: more would change each second."""
     return float(f"{value:.3g}")
-
-
-def seen_by(answer: Answer, known: Mapping[str, tuple[SID, str]]) -> dict[SID, str]:
-    """Return how a member sees others, where that differs from `known`: the SID and status by address.
-
-    A failed member that another has forgotten, or one that has left, is no difference.
-    """
-    if answer.seen is None:
-        return {}
-    seen: dict[str, str] = answer.seen
-    found: dict[SID, str] = {}
-    for address, status in list(seen.items())[:_MOST_SEEN]:
-        sid, ours = known.get(address, ("", ""))
-        if not sid:
-            sid = _sid_of(address)
-            if status not in _PRESENT:
-                continue
-        if sid and status != ours and (status in _PRESENT or ours in _PRESENT):
-            found[sid] = status if status in _STATES else "absent"
-    for address, (sid, ours) in known.items():
-        if ours in _PRESENT and address not in seen:
-            if answer.is_whole:
-                found[sid] = "absent"
-            elif ours != "alive":
-                found[sid] = "alive"
-    return dict(sorted(found.items())[:_MOST_SEEN])
-
-
-_PRESENT: Final = ("alive", "suspect")
-_STATES: Final = ("alive", "suspect", "failed", "left")
-
-
-def _sid_of(address: str) -> SID:
-    try:
-        return NodeAddress.of(address).sid
-    except TrionetError:
-        return ""

@@ -16,13 +16,13 @@ from trionet.identity import SID
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["LookedAt", "asked_of", "together"]
+__all__ = ["MOST_OF", "LookedAt", "asked_of", "together"]
 
 MOST_OF: Final = 64
 """The nodes whose details one viewer sees at once: the rows in sight."""
-MOST_OF_ALL: Final = 256
+_MOST_OF_ALL: Final = 256
 """The nodes whose details all viewers see together."""
-MOST_CHARS: Final = 300
+_MOST_CHARS: Final = 300
 """The most of the text that names a node or a rumor."""
 
 _SID: Final = re.compile(r"[0-9a-f]{10}")
@@ -64,17 +64,17 @@ def asked_of(query: Mapping[str, str], known: Collection[str]) -> LookedAt:
     for sid in (*of, *((node,) if node else ())):
         if not _SID.fullmatch(sid):
             raise MalformedRequest(f"a SID is 10 hex digits, not {sid!r:.40}")
-    if rumor and (":" not in rumor or len(rumor) > MOST_CHARS):
+    if rumor and (":" not in rumor or len(rumor) > _MOST_CHARS):
         raise MalformedRequest(f"a rumor is 'GID:ID', not {rumor!r:.80}")
     return LookedAt(topics=topics, of=of, nodes=(node,) if node else (), rumors=(rumor,) if rumor else ())
 
 
 def together(asked: Iterable[LookedAt]) -> LookedAt:
-    """Return what all viewers look at, each thing once; of the rows in sight the first `MOST_OF_ALL`."""
+    """Return what all viewers look at, each thing once; of the rows in sight the first `_MOST_OF_ALL`."""
     every = list(asked)
     return LookedAt(
         topics=_each(name for one in every for name in one.topics),
-        of=_each(sid for one in every for sid in one.of)[:MOST_OF_ALL],
+        of=_each(sid for one in every for sid in one.of)[:_MOST_OF_ALL],
         nodes=_each(sid for one in every for sid in one.nodes),
         rumors=_each(rumor for one in every for rumor in one.rumors),
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["News", "Viewer"]
 
-PING_S: Final = 15.0
+_PING_S: Final = 15.0
 """The time after which a comment is sent if there is nothing else: so that both sides notice a lost connection."""
 
 _PING: Final = b": still here\n\n"
@@ -75,7 +75,7 @@ class Viewer:
             pieces = b"".join(self._pieces())
             if pieces:
                 yield pieces
-            if not await self._news.wait(seen, PING_S):
+            if not await self._news.wait(seen, _PING_S):
                 yield _PING
 
     def _pieces(self) -> list[bytes]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import Event, Events
     from trionet.identity import SID
+    from trionet.protocols.swim_events import MemberInfo
     from trionet.router import Router
     from trionet.transports.base import Endpoint
 
@@ -131,14 +132,14 @@ class Inspection(CallInspection, SightInspection):
         """The digest of the present members, as this node sees them."""
         return self._agent.swim.view
 
-    def known_members(self) -> list[tuple[Member, float, tuple[str, ...]]]:
-        """Return all known members, those that are gone last; since when (Unix time), and the addresses of accusers."""
-        swim, wall = self._agent.swim, time.time() - self._agent.driver.now()
-        present = {str(member.node): member for member in self._node.members()}
-        infos = [info for info in swim.members() if info.name in present or info.state > State.SUSPECT]
-        infos = [info for info in infos if info.name in present or info.name != str(self._node.address)]
-        found = [(member, wall + info.since, info.suspected_by) for info in infos if (member := member_of(info))]
-        return sorted(found, key=lambda one: (str(one[0].node) not in present, one[0].sid))
+    def infos(self) -> list[MemberInfo]:
+        """Return what the protocol knows of all members, those that are gone included; alone, of this node."""
+        members = self._agent.swim.members()
+        return list(members) if self._is_active() else [one for one in members if one.name == str(self._node.address)]
+
+    def wall_offset_s(self) -> float:
+        """Return what is added to the clock of `infos` for seconds since 1970."""
+        return time.time() - self._agent.driver.now()
 
     @rpc(read=True)
     def status(self) -> dict[str, Any]:

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
     from .cluster_agent import ClusterAgent
 
-__all__ = ["SightInspection"]
+__all__ = ["MOST_VIEWED", "SightInspection"]
 
 MOST_VIEWED: Final = 256
 """The members in a view: all if there are no more, or those that are doubted."""
-MOST_LINKS: Final = 200
-MOST_CHILDREN: Final = 200
-MOST_TASKS: Final = 300
-MOST_RECORDS: Final = 100
-MOST_CHARS: Final = 400
+_MOST_LINKS: Final = 200
+_MOST_CHILDREN: Final = 200
+_MOST_TASKS: Final = 300
+_MOST_RECORDS: Final = 100
+_MOST_CHARS: Final = 400
 
 _STATES: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
 
@@ -106,8 +106,8 @@ class SightInspection:
             },
             "tags": described.tags() if self._agent.has_begun else {},
             "statistics": described.statistics(),
-            "links": {} if links is None else links.traffic.described(MOST_LINKS),
-            "children": self._children.described(MOST_CHILDREN),
+            "links": {} if links is None else links.traffic.described(_MOST_LINKS),
+            "children": self._children.described(_MOST_CHILDREN),
             "log": log,
             "log_note": note,
             "tasks": _task_tree(),
@@ -118,11 +118,11 @@ def _cut(value: Any) -> Any:
     """Return a setting's value with short texts."""
     match value:
         case str():
-            return value[:MOST_CHARS]
+            return value[:_MOST_CHARS]
         case list():
-            return [_cut(item) for item in value[:MOST_RECORDS]]
+            return [_cut(item) for item in value[:_MOST_RECORDS]]
         case dict():
-            return {name[:MOST_CHARS]: _cut(item) for name, item in islice(value.items(), MOST_RECORDS)}
+            return {name[:_MOST_CHARS]: _cut(item) for name, item in islice(value.items(), _MOST_RECORDS)}
     return value
 
 
@@ -131,8 +131,8 @@ def _log_tail() -> tuple[dict[str, Any], str]:
     ring = LogRing.of_process()
     if ring is None:
         return {}, "the program has not set up logging, so that no records are kept: call logging.basicConfig()"
-    latest = ring.numbered(MOST_RECORDS)
-    return {str(number): {**shown, "text": shown["text"][:MOST_CHARS]} for number, shown in latest}, ""
+    latest = ring.numbered(_MOST_RECORDS)
+    return {str(number): {**shown, "text": shown["text"][:_MOST_CHARS]} for number, shown in latest}, ""
 
 
 def _task_tree() -> dict[str, Any]:
@@ -140,10 +140,10 @@ def _task_tree() -> dict[str, Any]:
     found: dict[str, Any] = {}
     root = trio.lowlevel.current_root_task()
     pending = [] if root is None else [(root, "", 0)]
-    while pending and len(found) < MOST_TASKS:
+    while pending and len(found) < _MOST_TASKS:
         task, parent, depth = pending.pop()
         key = f"{id(task):x}"
-        found[key] = {"name": task.name[:MOST_CHARS], "depth": depth, "at": _place(task)}
+        found[key] = {"name": task.name[:_MOST_CHARS], "depth": depth, "at": _place(task)}
         if parent:
             found[key]["parent"] = parent
         children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
@@ -157,4 +157,4 @@ def _place(task: trio.lowlevel.Task) -> str:
     for frame, line in task.iter_await_frames():
         if not str(frame.f_globals.get("__name__", "")).startswith("trio."):
             place = f"{frame.f_code.co_qualname} ({Path(frame.f_code.co_filename).name}:{line})"
-    return place[:MOST_CHARS]
+    return place[:_MOST_CHARS]

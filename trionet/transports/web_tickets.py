@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-__all__ = ["LIFETIME_S", "TICKET_PREFIX", "Tickets"]
+__all__ = ["LIFETIME_S", "MOST", "TICKET_PREFIX", "Tickets"]
 
 LIFETIME_S: Final = 60.0
 """How long a ticket is good."""

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
-from trionet.dashboard.glances import seen_by
+from trionet.dashboard.views import Views
 
 from .base import Topic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trionet.dashboard.glances import Glances
     from trionet.dashboard.looked_at import LookedAt
+    from trionet.dashboard.roster import Entry
     from trionet.dashboard.subject import Subject
-    from trionet.identity import SID
-    from trionet.services.member import Member
 
 __all__ = ["ClusterTopic", "DetailsTopic"]
 
-MOST_MEMBERS: Final = 10_000
 _MOST_CHARS: Final = 200
 _MOST_BY: Final = 8
 
@@ -50,40 +50,48 @@ class ClusterTopic(_GlancingTopic):
 
     name: ClassVar[str] = "cluster"
 
+    def __init__(self, subject: Subject, glances: Glances) -> None:
+        """Make the topic of a node."""
+        super().__init__(subject, glances)
+        self._rows: dict[str, tuple[Entry, str, dict[str, Any]]] = {}
+        self._views = Views()
+
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
         """Return the document; see `Topic.gather`."""
         del looked_at
         await trio.lowlevel.checkpoint()
-        subject = self.subject
-        every = subject.local.inspection.known_members()
-        sids = {str(member.node): member.sid for member, _, _ in every}
-        shown = {member.sid: self._member(member, since, by, sids) for member, since, by in every[:MOST_MEMBERS]}
-        known = {str(member.node): (member.sid, member.status) for member, _, _ in every}
-        views: dict[SID, dict[SID, str]] = {}
-        for sid, glance in self._glances.latest.items():
-            if sid != subject.sid and glance.answer is not None:
-                views[sid] = seen_by(glance.answer, known)
+        roster, latest = self._glances.roster.refresh(), self._glances.latest
+        rows: dict[str, tuple[Entry, str, dict[str, Any]]] = {}
+        for name, entry in roster.by_name.items():
+            glance = latest.get(entry.sid)
+            version = "" if glance is None or glance.answer is None else glance.answer.version
+            row = self._rows.get(name)
+            if row is None or row[0] is not entry or row[1] != version:
+                row = entry, version, _shown(entry, version, roster.by_name)
+            rows[name] = row
+        self._rows = rows
         return {
-            "self": subject.sid,
-            "cluster": subject.config.cluster,
+            "self": self.subject.sid,
+            "cluster": self.subject.config.cluster,
             "now": round(time.time(), 2),
-            "members": shown,
-            "views": views,
-            "more": len(every) - len(shown) or None,
+            "members": {entry.sid: shown for entry, _, shown in rows.values()},
+            "views": self._views.refresh(latest, roster, self.subject.sid),
+            "more": roster.more or None,
         }
 
-    def _member(self, member: Member, since: float, by: tuple[str, ...], sids: dict[str, SID]) -> dict[str, Any]:
-        glance = self._glances.latest.get(member.sid)
-        answer = None if glance is None else glance.answer
-        return {
-            "address": str(member.node),
-            "status": member.status,
-            "incarnation": member.incarnation,
-            "since": round(since),
-            "tags": {name[:_MOST_CHARS]: text[:_MOST_CHARS] for name, text in member.tags.items()},
-            "version": None if answer is None else answer.version[:_MOST_CHARS],
-            "by": [sids[name] for name in by[:_MOST_BY] if name in sids] or None,
-        }
+
+def _shown(entry: Entry, version: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    member = entry.member
+    by = [entries[name].sid for name in entry.info.suspected_by[:_MOST_BY] if name in entries]
+    return {
+        "address": str(member.node),
+        "status": member.status,
+        "incarnation": member.incarnation,
+        "since": entry.since,
+        "tags": {name[:_MOST_CHARS]: text[:_MOST_CHARS] for name, text in member.tags.items()},
+        "version": version[:_MOST_CHARS] or None,
+        "by": by or None,
+    }
 
 
 class DetailsTopic(_GlancingTopic):

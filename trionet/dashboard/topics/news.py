@@ -12,10 +12,11 @@ from .base import Topic
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
+    from trionet.dashboard.subject import Subject
 
 __all__ = ["NewsTopic"]
 
-MOST_NEWS: Final = 200
+_MOST_NEWS: Final = 200
 
 _KINDS: Final = {
     "MemberJoined": "joined",
@@ -37,11 +38,24 @@ class NewsTopic(Topic):
 
     name: ClassVar[str] = "news"
 
+    def __init__(self, subject: Subject) -> None:
+        """Make the topic of a node."""
+        super().__init__(subject)
+        self._latest = 0
+        self._document: dict[str, Any] = {}
+
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
         """Return the document; see `Topic.gather`."""
         del looked_at
         await trio.lowlevel.checkpoint()
-        news = [one for one in self.subject.local.inspection.numbered_events() if one[1]["event"] in _KINDS]
+        every = self.subject.local.inspection.numbered_events()
+        latest = every[-1][0] if every else 0
+        if latest != self._latest:
+            self._latest, self._document = latest, self._made(every)
+        return self._document
+
+    def _made(self, every: list[tuple[int, dict[str, Any], tuple[str, ...]]]) -> dict[str, Any]:
+        news = [one for one in every if one[1]["event"] in _KINDS]
         return {
             str(number): {
                 "time": round(one["time"], 3),
@@ -51,5 +65,5 @@ class NewsTopic(Topic):
                 "incarnation": one.get("incarnation"),
                 "by": [NodeAddress.of(name).sid for name in by] or None,
             }
-            for number, one, by in news[-MOST_NEWS:]
+            for number, one, by in news[-_MOST_NEWS:]
         }

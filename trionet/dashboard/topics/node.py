@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeTopic"]
 
-EVERY_S: Final = 2.0
+_EVERY_S: Final = 2.0
 """The time between two reports of a node: each of it costs that node some milliseconds."""
 
 _PORTRAIT: Final = Remote(service="inspection", method="portrait")
@@ -46,7 +46,7 @@ class NodeTopic(Topic):
         """Return the reports of the nodes that are looked at, by SID; see `Topic.gather`."""
         self._latest = {sid: self._latest[sid] for sid in looked_at.nodes if sid in self._latest}
         now = trio.current_time()
-        due = [sid for sid in looked_at.nodes if sid not in self._latest or now >= self._latest[sid][0] + EVERY_S - 0.1]
+        due = [sid for sid in looked_at.nodes if sid not in self._latest or now >= self._latest[sid][0] + _EVERY_S - 0.1]
         async with open_plain_nursery() as nursery:
             for sid in due:
                 nursery.start_soon(self._ask, sid)

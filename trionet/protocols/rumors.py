@@ -105,6 +105,9 @@ class Held(msgspec.Struct, eq=False):
         born_at: when it was first sent, by this node's clock, or later.
         received_at: when it came.
         hops: the hop count of outgoing copies.
+        source: the node that sent the first copy; empty for one that was started here.
+        is_pulled: whether this node had requested that copy.
+        copies: how many copies have come, the first one included; 0 as long as it only was started here.
         hashed: the hash of its id, for digests.
     """
 
@@ -115,6 +118,9 @@ class Held(msgspec.Struct, eq=False):
     born_at: float
     received_at: float
     hops: int = 0
+    source: str = ""
+    is_pulled: bool = False
+    copies: int = 0
     hashed: int = 0
 
     def __post_init__(self) -> None:

@@ -41,8 +41,9 @@ test("a member that one does not know at all is a line", () => {
 
 test("what to look at comes by gravity: disputes, suspicions, deaths, slow members", () => {
   const view = cluster({ a: member("alive"), b: member("failed"), c: member("suspect"), d: member("alive"), e: member("alive") }, { b: { d: "failed", x: "alive" } });
-  const found = findingsOf(view, opinionsOf(view), { e: { health: 3 } });
+  const found = findingsOf(view, opinionsOf(view), { e: { health: 3 }, a: { health: 1 }, b: { health: 9 } });
   assert.deepEqual(found.map(({ kind, sid }) => `${kind} ${sid}`), ["disputed d", "disputed x", "suspected c", "failed b", "slow e"]);
+  assert.deepEqual(found.at(-1).slow, ["e", "a"], "all slow members are one finding, the slowest first");
 });
 
 test("states are counted, those that are not there as 0", () => {

@@ -135,6 +135,56 @@ test("a page behind a frozen leader streams by itself", async () => {
   assert.deepEqual(second.stream.wanted.topics, ["cluster", "news"]);
 });
 
+test("a page whose leader freezes streams by itself after a while", async () => {
+  const world = new World();
+  const browser = new Browser(world);
+  const [first, second] = [new Page(browser), new Page(browser)];
+  first.want(CLUSTER);
+  await calm(world);
+  second.want(CLUSTER);
+  await calm(world);
+  assert.equal(second.stream.wanted, null);
+  first.tabs.channel.onmessage = () => {};
+  first.tabs.channel.postMessage = () => {};
+  await calm(world);
+  assert.deepEqual(second.stream.wanted, CLUSTER);
+});
+
+test("what only a page that ended had wanted is no longer streamed: at once if it says so, else after a while", async () => {
+  for (const polite of [true, false]) {
+    const world = new World();
+    const browser = new Browser(world);
+    const [first, second] = [new Page(browser), new Page(browser)];
+    first.want(CLUSTER);
+    await calm(world);
+    second.want({ topics: ["calls"] });
+    await calm(world, 1000);
+    assert.ok(first.stream.wanted.topics.includes("calls"));
+    if (polite) second.tabs.end();
+    else {
+      second.tabs.channel.close();
+      world.clearInterval(second.tabs.timer);
+    }
+    await calm(world, polite ? 5000 : 20_000);
+    assert.deepEqual(first.stream.wanted.topics, CLUSTER.topics);
+  }
+});
+
+test("a new leader serves the others within a second", async () => {
+  const world = new World();
+  const browser = new Browser(world);
+  const [first, second, third] = [new Page(browser), new Page(browser), new Page(browser)];
+  for (const page of [first, second, third]) {
+    page.want(page === third ? { topics: ["calls"] } : CLUSTER);
+    await calm(world, 5000);
+  }
+  first.tabs.end();
+  await calm(world, 1000);
+  assert.ok(second.tabs.leading);
+  assert.deepEqual(second.stream.wanted.topics, ["calls", "cluster", "news"]);
+  assert.equal(third.stream.wanted, null);
+});
+
 test("without Web Locks each page streams by itself", () => {
   const world = new World();
   const page = new Page({ surroundings: world });
@@ -201,6 +251,8 @@ test(`after any coming and going, each page in sight is served, and what is shar
         assert.ok(own || led, `seed ${seed}: ${topic} is not served`);
       }
     }
+    const wanted = new Set(seen.flatMap((page) => page.wanted.topics));
+    for (const topic of leading[0]?.stream.wanted.topics ?? []) assert.ok(wanted.has(topic), `seed ${seed}: nobody wants ${topic}`);
     for (const topic of ["cluster", "news", "calls"]) {
       assert.ok(seen.filter((page) => page.stream.wanted?.topics.includes(topic)).length <= 1, `seed ${seed}: ${topic} is streamed twice`);
     }

@@ -19,6 +19,7 @@ export class Frame {
     this.#showTheme();
     this.trouble = document.getElementById("trouble");
     app.store.on("cluster", (cluster) => this.#showWhere(cluster));
+    app.store.on("cluster", (cluster) => this.#speakOfFailures(cluster));
     app.store.on("feed", (feed) => this.#showTrouble(feed));
   }
 
@@ -40,6 +41,8 @@ export class Frame {
     setText(document.getElementById("link-word"), WORDS[link.state]);
     document.body.classList.toggle("stale", link.state === "lost" || link.state === "locked");
     clearInterval(this.countdown);
+    if (link.state === "lost" && !this.lostAt) this.speak("No connection to the node.");
+    if (link.state === "live" && this.lostAt) this.speak("Connected again.");
     if (link.state === "lost") {
       this.lostAt ??= Date.now();
       this.countdown = setInterval(() => this.#showOutage(), 1000);
@@ -84,6 +87,18 @@ export class Frame {
     this.#showTitle();
   }
 
+  /** For screen readers alone, and seldom: what one must not miss. */
+  speak(text) {
+    setText(document.getElementById("spoken"), text);
+  }
+
+  #speakOfFailures(cluster) {
+    const failed = failedOf(cluster);
+    const fresh = this.failed ? [...failed].filter((sid) => !this.failed.has(sid)) : [];
+    this.failed = failed;
+    if (fresh.length) this.speak(`${fresh.slice(0, 3).map((sid) => this.app.label(sid)).join(", ")}${fresh.length > 3 ? ` and ${fresh.length - 3} more` : ""} failed.`);
+  }
+
   #showTrouble(feed) {
     const errors = Object.entries(feed.errors ?? {});
     this.trouble.hidden = errors.length === 0;
@@ -111,3 +126,7 @@ export class Frame {
   }
 }
 
+
+function failedOf(cluster) {
+  return new Set(Object.keys(cluster.members ?? {}).filter((sid) => cluster.members[sid].status === "failed"));
+}

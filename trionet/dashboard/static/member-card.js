@@ -1,7 +1,7 @@
 // One member in short, beside the ring: its state, its figures, and who sees it how.
 
-import { h, keyed, setAttr, setText } from "./dom.js";
-import { age, bytes, count, ms, plural, rate, seconds } from "./format.js";
+import { h, keyed, setAttr, setText, showPairs } from "./dom.js";
+import { age, bytes, count, MISSING, ms, plural, rate, seconds } from "./format.js";
 import { healthText } from "./members-table.js";
 import { tagTexts } from "./members.js";
 import { setState, stateBadge } from "./states.js";
@@ -9,14 +9,14 @@ import { setState, stateBadge } from "./states.js";
 const natural = new Intl.Collator("en", { numeric: true });
 const FACTS = [
   ["Node", (row) => row.sid],
-  ["Suspected by", (row, app) => (row.by?.length ? named(row.by, app, 8) : "–")],
-  ["Incarnation", (row) => count(row.incarnation)],
-  ["Version", (row) => row.version ?? "–"],
+  ["Suspected by", (row, app) => (row.by?.length ? named(row.by, app, 8) : MISSING)],
+  ["Incarnation", (row) => String(row.incarnation ?? MISSING)],
+  ["Version", (row) => row.version ?? MISSING],
   ["Up for", (row) => seconds(row.uptime_s)],
   ["Round trip", (row) => ms(row.rtt_ms)],
   ["Lag of its loop", (row) => ms(row.lag_ms)],
   ["Local health", healthText],
-  ["Calls", (row) => `${rate(row.calls_per_s)} per second, ${count(row.running)} running`],
+  ["Calls", (row) => (typeof row.calls_per_s === "number" ? `${rate(row.calls_per_s)} per second, ${count(row.running)} running` : MISSING)],
   ["Links", (row) => count(row.links)],
   ["Heap", (row) => bytes(row.heap_used)],
 ];
@@ -26,8 +26,8 @@ export class MemberCard {
     this.app = app;
     this.title = h("h2", { class: "mono" });
     this.badge = stateBadge("joining");
-    this.facts = FACTS.map(() => h("dd"));
-    this.tags = h("dd");
+    this.facts = h("dl", { class: "pairs" });
+    this.tags = h("p", { class: "member-tags", "aria-label": "Tags" });
     this.error = h("p", { class: "notice", "data-kind": "warning", hidden: true });
     this.views = h("ul", { class: "views" });
     this.link = h("a", { class: "button" }, "Open this node");
@@ -35,7 +35,7 @@ export class MemberCard {
       "section",
       { class: "card member-card", "aria-label": "The chosen member", hidden: true },
       h("div", { class: "card-head" }, this.title, h("span", { class: "grow" }), this.badge, h("button", { type: "button", class: "button quiet icon", "aria-label": "Close", onclick: onClose }, "×")),
-      h("div", { class: "card-body stack" }, this.error, h("dl", { class: "pairs" }, ...FACTS.map(([name], index) => [h("dt", null, name), this.facts[index]]), h("dt", null, "Tags"), this.tags), h("h3", null, "Seen by the others"), this.views, h("div", null, this.link)),
+      h("div", { class: "card-body stack" }, this.error, this.facts, this.tags, h("h3", null, "Seen by the others"), this.views, h("div", null, this.link)),
     );
   }
 
@@ -44,7 +44,7 @@ export class MemberCard {
     if (!row) return;
     setText(this.title, row.address);
     setState(this.badge, row.status, `${row.status} for ${age(this.app.now() - row.since)}`);
-    FACTS.forEach(([, text], index) => setText(this.facts[index], text(row, this.app)));
+    showPairs(this.facts, FACTS.map(([name, text]) => ({ name, text: text(row, this.app) })).filter(({ text }) => text !== MISSING));
     keyed(this.tags, tagTexts(row.tags), (text) => text, (text) => h("span", { class: "tag", title: text }, text));
     this.error.hidden = !row.error;
     setText(this.error, row.error ? `It gives no figures: ${row.error}` : "");

@@ -6,7 +6,7 @@ import { pageOf, sorted, tagTexts } from "./members.js";
 import { setState, stateBadge } from "./states.js";
 
 export const ALL_MEASURED = 60; // up to so many members, all are measured, and the table sorts by what is measured
-const SIZES = [100, 250, 1000];
+const SIZES = [ALL_MEASURED, 120];
 const IN_SIGHT = 64;
 
 const COLUMNS = [
@@ -14,7 +14,7 @@ const COLUMNS = [
   { id: "address", title: "Address" },
   { id: "sid", title: "Node" },
   { id: "since", title: "For", num: true, text: (row, now) => age(now - row.since), hint: "How long it has been in this state" },
-  { id: "incarnation", title: "Inc.", num: true, text: (row) => count(row.incarnation), hint: "Incarnation: how often it has refuted a suspicion" },
+  { id: "incarnation", title: "Incarnation", num: true, text: (row) => String(row.incarnation ?? "–"), hint: "Incarnation: rises when it starts again, and with each suspicion that it refutes" },
   { id: "differ", title: "Views", num: true, text: (row) => (row.differ ? `${row.differ} differ` : "agreed"), hint: "How many members see it in another state" },
   { id: "rtt_ms", title: "Round trip", num: true, measured: true, text: (row) => ms(row.rtt_ms), hint: "From the node that serves this page" },
   { id: "lag_ms", title: "Lag", num: true, measured: true, text: (row) => ms(row.lag_ms), hint: "How late its event loop wakes" },

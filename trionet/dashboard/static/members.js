@@ -74,7 +74,7 @@ export function linesOf(cluster, opinions) {
 /**
  * What an operator should look at, the gravest first.
  *
- * Returns [{kind: "suspected" | "disputed" | "failed" | "slow", sid, state, viewers, others, since?}].
+ * Returns [{kind: "suspected" | "disputed" | "failed" | "slow", sid, state, viewers, others, since?}; all slow members are one].
  */
 export function findingsOf(cluster, opinions, details = {}) {
   const found = [];
@@ -83,8 +83,10 @@ export function findingsOf(cluster, opinions, details = {}) {
     if (member.status === "suspect") found.push({ kind: "suspected", sid, state: "suspect", since: member.since, viewers: suspectersOf(cluster, opinions, sid), others });
     else if (others.size) found.push({ kind: "disputed", sid, state: worst([...others.keys()]), since: member.since, viewers: [], others });
     else if (member.status === "failed") found.push({ kind: "failed", sid, state: "failed", since: member.since, viewers: [], agree: opinions.viewersOf(sid, "failed").length, others });
-    else if (details[sid]?.health > 0 && member.status === "alive") found.push({ kind: "slow", sid, state: "warning", health: details[sid].health, viewers: [], others });
   }
+  const slow = Object.keys(cluster.members).filter((sid) => details[sid]?.health > 0 && cluster.members[sid].status === "alive");
+  slow.sort((one, other) => details[other].health - details[one].health || (one < other ? -1 : 1));
+  if (slow.length) found.push({ kind: "slow", sid: slow[0], state: "warning", slow, health: details[slow[0]].health, viewers: [], others: new Map() });
   for (const sid of opinions.subjects) {
     if (!Object.hasOwn(cluster.members, sid)) found.push({ kind: "disputed", sid, state: "absent", viewers: [], others: opinions.of(sid).others });
   }

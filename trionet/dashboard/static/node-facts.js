@@ -14,8 +14,14 @@ export function valueText(value, length = 200) {
 /** The settings by name: [{name, text, usual, changed}]; `changed` where the value is not the default. */
 export function settingsOf(config) {
   return Object.entries(config ?? {})
-    .map(([name, { value, default: usual } = {}]) => ({ name, text: valueText(value), usual: valueText(usual), changed: JSON.stringify(value ?? null) !== JSON.stringify(usual ?? null) }))
+    .map(([name, { value, default: usual } = {}]) => ({ name, text: valueText(value), usual: valueText(usual), changed: !same(value, usual) }))
     .sort((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** Whether two values are equal; nothing, and an empty text, list or object, are the same. */
+function same(value, usual) {
+  const texts = [value, usual].map((one) => JSON.stringify(one ?? null)).map((text) => (text === "[]" || text === "{}" || text === '""' ? "null" : text));
+  return texts[0] === texts[1];
 }
 
 /** Tasks with each parent before its children: [{id, name, at, depth}]. A task without a known parent is a root. */

@@ -47,7 +47,7 @@ class Panel {
     this.grid = h(
       "div",
       { role: "treegrid", class: "call-grid", tabindex: "0", "aria-label": "Running calls", onkeydown: (event) => this.#pressed(event), onfocus: () => this.#selectFirst() },
-      h("div", { role: "rowgroup", class: "call-head" }, h("div", { role: "row", class: "call-row" }, ...names.map((name, place) => h("div", { role: "columnheader", class: `call-cell call-cell-${place}` }, name)))),
+      (this.head = h("div", { role: "rowgroup", class: "call-head" }, h("div", { role: "row", class: "call-row" }, ...names.map((name, place) => h("div", { role: "columnheader", class: `call-cell call-cell-${place}` }, name))))),
       this.body,
     );
     this.details = new CallDetails(this.app, { clock: this.clock, onCancel: (key) => this.cancel(key), onFilter: (text) => this.#filterBy(text), onClose: () => this.#select(null), labelOf: (sid) => this.labelOf(sid) });
@@ -63,8 +63,7 @@ class Panel {
     this.list = new VirtualRows({
       scroller: this.grid,
       body: this.body,
-      rowHeight: rowHeight(this.grid),
-      headHeight: rowHeight(this.grid),
+      measure: () => ({ rowHeight: rowHeight(this.grid), headHeight: this.head.offsetHeight }),
       keyOf: (item) => item.key,
       make: () => this.row.make(),
       update: (element, item, place) => this.row.update(element, item, place, item.key === this.selected),

@@ -8,9 +8,11 @@ import { countsOf, findingsOf, matches, opinionsOf, rowsOf, STATES, wordsOf } fr
 import { Ring } from "./ring.js";
 import { setState, stateBadge } from "./states.js";
 import { Timeline } from "./timeline.js";
+import { OF_LIMIT } from "./wants.js";
 
 const TOPICS = ["cluster", "news"];
 const FINDINGS = 6;
+const FEW = 20;
 
 class ClusterPanel {
   constructor(root, app, route) {
@@ -30,26 +32,25 @@ class ClusterPanel {
     this.ringCard = h("section", { class: "card ring-card", "aria-label": "Ring" }, this.ring.element, this.legend);
     this.above = h("div", { class: "cluster-above" });
     this.side = h("div", { class: "cluster-side" }, this.card.element, this.findings);
-    this.body = h("div", { class: "cluster-body" }, h("div", { class: "cluster-main" }, this.ringCard, this.table.element), this.side);
+    this.main = h("div", { class: "cluster-main" }, this.ringCard, this.table.element);
+    this.body = h("div", { class: "cluster-body" }, this.main, this.side);
     root.append(
       h("div", { class: "panel-head" }, this.title, this.chips, h("span", { class: "grow" }), this.filter, h("div", { class: "segmented", role: "group", "aria-label": "Shown as" }, this.asRing, this.asTable)),
       this.above,
       this.body,
-      this.timeline.element,
     );
-    this.offs = [app.store.on("cluster", () => this.soon()), app.store.on("details", () => this.soon()), app.store.on("news", (news) => this.timeline.show(news))];
-    this.ticking = setInterval(() => this.draw(), 1000);
+    this.offs = [app.store.on("cluster", () => this.soon()), app.store.on("details", () => this.soon()), app.store.on("news", () => this.soon())];
     this.update(route);
   }
 
   update(route) {
+    this.of = undefined;
     this.picked = route.segments[0];
     this.asked = route.query.as;
     this.draw();
   }
 
   unmount() {
-    clearInterval(this.ticking);
     cancelAnimationFrame(this.frame);
     for (const off of this.offs) off();
     this.table.end();
@@ -87,16 +88,19 @@ class ClusterPanel {
     this.#arrange(ring);
     if (ring) this.ring.show({ cluster, rows, opinions, picked: this.picked, counts });
     else this.table.show({ cluster, rows, total: all.length, picked: this.picked });
-    this.timeline.draw();
+    this.timeline.show(this.app.store.get("news"), this.app.now());
+    this.total = all.length;
     this.#wantDetails(all);
   }
 
-  /** Beside the ring there is room for what to look at; a table needs the width. */
+  /** Beside the ring there is room for what to look at and what happened; a table needs the width. */
   #arrange(ring) {
-    const place = ring ? this.side : this.above;
+    const [place, news] = ring ? [this.side, this.side] : [this.above, this.timeline.element.lastChild];
     if (this.findings.parentElement !== place) place.append(this.findings);
-    const beside = !this.card.element.hidden || (ring && this.findings.childElementCount > 0);
-    setAttr(this.body, "data-side", String(beside));
+    if (this.timeline.latest.parentElement !== news) news.append(this.timeline.latest);
+    const below = ring ? this.main : this.body.parentElement;
+    if (this.timeline.element.parentElement !== below) below.append(this.timeline.element);
+    setAttr(this.body, "data-side", String(ring || !this.card.element.hidden));
   }
 
   #isRing(count) {
@@ -116,13 +120,22 @@ class ClusterPanel {
 
   #sighted(sids) {
     this.inSight = sids;
-    const cluster = this.app.store.get("cluster");
-    if (cluster) this.#wantDetails(rowsOf(cluster));
+    if (this.total > ALL_MEASURED) this.#wantOf(this.#looked());
+  }
+
+  #looked() {
+    return [...new Set([this.picked, ...this.inSight].filter(Boolean))].slice(0, OF_LIMIT);
   }
 
   #wantDetails(rows) {
-    const of = rows.length <= ALL_MEASURED ? rows.filter((row) => !row.gone).map((row) => row.sid) : [...new Set([this.picked, ...this.inSight].filter(Boolean))];
-    this.app.want(of.length ? { topics: [...TOPICS, "details"], of: of.sort() } : TOPICS);
+    this.#wantOf(rows.length <= ALL_MEASURED ? rows.filter((row) => !row.gone).map((row) => row.sid) : this.#looked());
+  }
+
+  /** Want the details of these; what is wanted already stays as it is, so that a short way of scrolling changes nothing. */
+  #wantOf(sids) {
+    if (sids.length && sids.every((sid) => this.of?.has(sid)) && this.of.size <= sids.length + FEW) return;
+    this.of = new Set(sids);
+    this.app.want(sids.length ? { topics: [...TOPICS, "details"], of: [...sids].sort() } : TOPICS);
   }
 
   #showChips(counts) {
@@ -142,7 +155,7 @@ class ClusterPanel {
 
   #showFindings(findings) {
     const most = this.allFindings ? findings.length : FINDINGS;
-    const items = findings.slice(0, most).map((finding) => ({ ...finding, key: `${finding.kind} ${finding.sid}` }));
+    const items = findings.slice(0, most).map((finding) => ({ ...finding, key: finding.kind === "slow" ? "slow" : `${finding.kind} ${finding.sid}` }));
     if (findings.length > FINDINGS) items.push({ key: "more", more: findings.length - items.length });
     keyed(this.findings, items, (item) => item.key, (item) => this.#makeFinding(item), (element, item) => this.#updateFinding(element, item));
   }
@@ -154,7 +167,7 @@ class ClusterPanel {
 
   #makeFinding(item) {
     if (item.key === "more") return h("li", null, h("button", { type: "button", class: "button quiet", onclick: () => this.#toggleFindings() }));
-    return h("li", { class: "finding", "data-kind": item.kind }, h("div", { class: "finding-head" }, stateBadge(item.state, ""), h("a", { class: "mono", href: this.app.hash("cluster", [item.sid]) }), " ", h("span", { class: "finding-what" })), h("ul", { class: "finding-views" }));
+    return h("li", { class: "finding", "data-kind": item.kind }, h("div", { class: "finding-head" }, stateBadge(item.state, ""), h("a", { class: "mono" }), " ", h("span", { class: "finding-what" })), h("ul", { class: "finding-views" }));
   }
 
   #updateFinding(element, item) {
@@ -162,6 +175,7 @@ class ClusterPanel {
     const [head, views] = element.children;
     setState(head.children[0], item.state, "");
     setText(head.children[1], this.app.label(item.sid));
+    setAttr(head.children[1], "href", this.app.hash("cluster", [item.sid]));
     setText(head.lastChild, sentenceOf(item, this.app));
     const lines = [...item.others].map(([state, viewers]) => ({ state, text: `seen by ${named(viewers, this.app)}` }));
     if (item.viewers.length) lines.unshift({ state: "suspect", text: `seen by ${named(item.viewers, this.app)}` });
@@ -173,8 +187,13 @@ function sentenceOf(item, app) {
   const since = typeof item.since === "number" ? age(app.now() - item.since) : "";
   if (item.kind === "suspected") return `is suspected for ${since}, by ${plural(item.viewers.length, "member")}`;
   if (item.kind === "failed") return `failed ${since} ago${item.agree > 1 ? `; ${item.agree} see it so` : ""}`;
-  if (item.kind === "slow") return `is slow: local health ${item.health}`;
+  if (item.kind === "slow") return slowSentence(item, app);
   return `is seen in different states; here: ${app.member(item.sid)?.status ?? "absent"}`;
+}
+
+function slowSentence({ slow, health }, app) {
+  const self = `is slow: local health ${health}`;
+  return slow.length === 1 ? self : `and ${slow.length - 1} more are slow: ${named(slow.slice(1), app, 3)}; local health up to ${health}`;
 }
 
 function makeLegend() {

@@ -1,6 +1,6 @@
 // One node: how it is, its links, children, tasks, settings, and the tail of its log.
 
-import { h, keyed, setAttr, setStyle, setText } from "./dom.js";
+import { h, keyed, setAttr, setStyle, setText, showPairs } from "./dom.js";
 import { age, bytes, clock, count, cut, plural, rate, seconds } from "./format.js";
 import { wordsOf } from "./members.js";
 import { Growth, linesOfLog, settingsOf, stateOfLevel, tasksOf } from "./node-facts.js";
@@ -63,7 +63,7 @@ class NodePanel {
   }
 
   #problem(member, node) {
-    if (node?.error) return `It gives no figures: ${node.error}`;
+    if (node?.error) return `It gives no figures: ${node.error}.${node.status ? " What is shown is the last that it gave." : ""}`;
     if (!member && !node) return `No member of this cluster has the SID ${cut(this.sid, 80)}.`;
     if (!node && member?.status !== "alive") return `It is ${member.status}, so it may not answer.`;
     return "";
@@ -74,7 +74,7 @@ class NodePanel {
     setState(this.badge, state);
     setText(this.title, member?.address ?? node?.address ?? cut(sid, 20));
     setText(this.full, sid);
-    const members = Object.entries(cluster.members).filter(([, one]) => one.status !== "left").sort(([, one], [, other]) => natural.compare(one.address, other.address));
+    const members = Object.entries(cluster.members).filter(([key, one]) => one.status !== "left" || key === sid).sort(([, one], [, other]) => natural.compare(one.address, other.address));
     keyed(this.choice, members, ([one]) => one, ([one]) => h("option", { value: one }), (option, [, one]) => setText(option, `${one.address}${one.status === "alive" ? "" : ` (${one.status})`}`));
     if (this.choice.value !== sid && document.activeElement !== this.choice) this.choice.value = sid;
     const reason = this.app.reason("admin") ?? (state === "failed" || state === "left" ? `It is ${state}` : null);
@@ -128,6 +128,7 @@ class NodePanel {
   #showLinks({ links }) {
     const rows = Object.entries(links ?? {}).sort(([one], [other]) => natural.compare(one, other));
     this.noLinks.hidden = rows.length > 0;
+    for (const name of ["age_s", "calls"]) this.links.parentElement.classList.toggle(`without-${name}`, !rows.some(([, link]) => typeof link[name] === "number"));
     keyed(this.links, rows, ([key]) => key, ([key, link]) => h("tr", null, h("th", { scope: "row", class: "mono" }, cut(link.peer ?? key, 60)), h("td"), h("td", { class: "num" }), h("td", { class: "num" }), h("td", { class: "num" })), (row, [, link]) => {
       setText(row.cells[1], link.direction === "out" ? "→ out" : "← in");
       setText(row.cells[2], age(link.age_s));
@@ -203,6 +204,7 @@ class NodePanel {
   #showLog({ log }) {
     const lines = linesOfLog(log, this.level.value, wordsOf(this.logFilter.value));
     this.noLog.hidden = lines.length > 0;
+    setText(this.noLog, Object.keys(log ?? {}).length ? "No record fits." : "It has logged nothing yet.");
     this.log.hidden = lines.length === 0;
     keyed(this.log, lines, (line) => line.number, (line) => h("li", { class: "log-line", "data-level": line.level }, h("time", { class: "mono muted" }, clock(line.time)), stateBadge(stateOfLevel(line.level), cut(line.level, 10)), h("span", { class: "muted log-logger" }, cut(line.logger, 60)), h("span", { class: "log-text" }, cut(line.text, 4000))));
     if (this.following) this.log.scrollTop = this.log.scrollHeight;
@@ -240,16 +242,11 @@ function card(title, name, content, ...tools) {
 }
 
 function scroller(label, ...content) {
-  return h("div", { class: "table-wrap scroller", tabindex: 0, role: "region", "aria-label": label }, ...content);
+  return h("div", { class: "table-wrap scroller", tabindex: 0, role: "group", "aria-label": label }, ...content);
 }
 
 function table(heads, body) {
   return h("table", { class: "data" }, h("thead", null, h("tr", null, ...heads.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)))), body);
-}
-
-function showPairs(list, facts) {
-  const flat = facts.flatMap(({ name, text }) => [{ key: `dt ${name}`, tag: "dt", text: name }, { key: `dd ${name}`, tag: "dd", text }]);
-  keyed(list, flat, (one) => one.key, (one) => h(one.tag), (element, one) => setText(element, one.text));
 }
 
 function figure(name, value) {

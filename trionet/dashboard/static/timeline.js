@@ -24,11 +24,12 @@ export class Timeline {
     this.spans = SPANS.map(([span, word]) => h("button", { type: "button", class: "button", "aria-pressed": String(span === this.span), onclick: () => this.#setSpan(span) }, word));
     this.list = h("ol", { class: "news-list", tabindex: 0, "aria-label": "Latest events" });
     this.none = h("p", { class: "empty" }, "Nothing has happened since this node started to look.");
+    this.latest = h("section", { class: "card news-card", "aria-label": "Latest events" }, h("div", { class: "card-head" }, h("h2", null, "Latest")), this.none, this.list);
     this.element = h(
       "section",
       { class: "card timeline-card", "aria-label": "Joins, suspicions and deaths" },
-      h("div", { class: "card-head" }, h("h2", null, "What happened"), h("span", { class: "grow" }), h("div", { class: "segmented", role: "group", "aria-label": "Time shown" }, ...this.spans)),
-      h("div", { class: "timeline-body" }, h("div", { class: "timeline-picture" }, this.picture), this.none, this.list),
+      h("div", { class: "card-head" }, h("h2", null, "Joins, suspicions, deaths"), h("span", { class: "grow" }), h("div", { class: "segmented", role: "group", "aria-label": "Time shown" }, ...this.spans)),
+      h("div", { class: "timeline-body" }, h("div", { class: "timeline-picture" }, this.picture)),
     );
     this.resized = new ResizeObserver(([entry]) => {
       this.width = Math.max(280, Math.floor(entry.contentRect.width));
@@ -47,13 +48,18 @@ export class Timeline {
     this.draw();
   }
 
-  show(news) {
+  /** Show the events as they look at a time: the whole second, so that it is drawn once in it. */
+  show(news, now) {
+    const second = Math.floor(now);
+    if (news === this.news && Object.keys(news ?? {}).length === this.drawn && second === this.second) return;
     this.news = news ?? {};
+    this.second = second;
     this.draw();
   }
 
   draw() {
-    const now = this.app.now();
+    const now = Math.max(this.second ?? 0, ...Object.values(this.news).map((one) => one.time));
+    this.drawn = Object.keys(this.news).length;
     const all = Object.entries(this.news).map(([number, one]) => ({ number, ...one })).sort((one, other) => one.time - other.time || Number(one.number) - Number(other.number));
     const { from, to } = spanOf(all, now, this.span);
     const scale = (time) => Math.round((LEFT + ((time - from) / (to - from)) * (this.width - LEFT - RIGHT)) * 10) / 10;
@@ -63,7 +69,7 @@ export class Timeline {
     const shown = all.filter((one) => one.time >= from && LANES.includes(one.kind));
     setAttr(this.picture, "aria-label", `${shown.length} events of the last ${age(to - from)}; the list has the same as text`);
     const ticks = ticksOf(from, to, Math.max(2, Math.floor(this.width / 110)));
-    keyed(this.grid, ticks, (tick) => tick, () => svg("g", null, svg("line", { y1: 4, y2: this.height - BOTTOM + 4 }), svg("text", { y: this.height - 4 })), (group, tick) => updateTick(group, tick, ticks, scale));
+    keyed(this.grid, ticks, (tick) => tick, () => svg("g", null, svg("line", { y1: 4, y2: this.height - BOTTOM + 4 }), svg("text", { y: this.height - 4 })), (group, tick) => updateTick(group, tick, ticks, scale, scale(to)));
     keyed(this.marks, shown, (one) => one.number, (one) => this.#makeMark(one), (mark, one) => setAttr(mark, "transform", `translate(${scale(one.time)} ${laneY(LANES.indexOf(one.kind))})`));
     keyed(this.list, all.slice(-LISTED).reverse(), (one) => one.number, (one) => this.#makeLine(one), (line, one) => setText(line.children[1], `${age(now - one.time)} ago`));
     this.none.hidden = all.length > 0;
@@ -93,12 +99,13 @@ function laneY(index) {
   return LANE * index + LANE / 2;
 }
 
-function updateTick(group, tick, ticks, scale) {
+function updateTick(group, tick, ticks, scale, right) {
   const [line, text] = group.children;
   const x = scale(tick);
   setAttr(line, "x1", x);
   setAttr(line, "x2", x);
   setAttr(text, "x", x);
+  setAttr(text, "text-anchor", right - x < 28 ? "end" : null);
   setText(text, clock(tick).slice(0, ticks.every((one) => one % 60 === 0) ? 5 : 8));
 }
 

@@ -28,26 +28,36 @@ export class VirtualRows {
   /**
    * Args:
    *   scroller: the element that scrolls. body: the one in it that has the rows.
-   *   headHeight: how much of the scroller a head covers.
-   *   keyOf(item); make() returns an element; update(element, item, place) makes it show an item.
+   *   measure() returns {rowHeight, headHeight}: of one row, and how much of the scroller a head covers. Asked again
+   *     when the scroller's size changes, because the rows of a narrow page are higher.
+   *   keyOf(item); make() returns an element; update(element, item, place) makes it show an item, now this one, later
+   *     another.
    *   keep: the key of a row that is there wherever it is, or null: the one with the focus.
    */
-  constructor({ scroller, body, rowHeight, headHeight = 0, keyOf, make, update }) {
-    Object.assign(this, { scroller, body, rowHeight, headHeight, keyOf, make, update, keep: null });
+  constructor({ scroller, body, measure, keyOf, make, update }) {
+    Object.assign(this, { scroller, body, measure, keyOf, make, update, keep: null }, measure());
     this.onScroll = () => this.#later();
     scroller.addEventListener("scroll", this.onScroll, { passive: true });
-    this.resized = new ResizeObserver(() => {
-      this.#height = 0;
-      this.#later();
-    });
+    this.resized = new ResizeObserver(() => this.#measured());
     this.resized.observe(scroller);
   }
 
   show(items) {
     this.#items = items;
     this.#placeOf = new Map(items.map((item, place) => [this.keyOf(item), place]));
-    setStyle(this.body, "height", `${items.length * this.rowHeight}px`);
+    this.#extend();
     this.draw();
+  }
+
+  #measured() {
+    this.#height = 0;
+    Object.assign(this, this.measure());
+    this.#extend();
+    this.#later();
+  }
+
+  #extend() {
+    setStyle(this.body, "height", `${this.#items.length * this.rowHeight}px`);
   }
 
   get items() {

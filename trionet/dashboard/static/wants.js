@@ -1,7 +1,8 @@
 // What a page wants of the node's stream: {topics, of?, node?, rumor?}. Sums of wants, and what serves them. Pure.
 
 // What each topic depends on besides its name. All others are the same for every page.
-const PARAMETERS = { details: ["of"], node: ["node"], methods: ["node"], rumor: ["rumor"] };
+const PARAMETERS = { details: ["of"], node: ["node"], methods: ["node"], services: ["node"], rumor: ["rumor"] };
+const EXACT = new Set(["services"]); // without a parameter they are about the serving node, not about all
 const SINGLE = ["node", "rumor"];
 export const OF_LIMIT = 64;
 
@@ -23,7 +24,7 @@ export function covers(given, want, topic) {
   if (!given?.topics?.includes(topic)) return false;
   return (PARAMETERS[topic] ?? []).every((name) => {
     if (name === "of") return (want.of ?? []).every((sid) => given.of?.includes(sid));
-    return !want[name] || given[name] === want[name];
+    return (!want[name] && !EXACT.has(topic)) || given[name] === want[name];
   });
 }
 

@@ -10,9 +10,13 @@ from typing import Final
 from .base import Topic
 from .calls import CallsTopic
 from .cluster import ClusterTopic, DetailsTopic
+from .groups import GroupsTopic
 from .methods import MethodsTopic
 from .news import NewsTopic
 from .node import NodeTopic
+from .rumor import RumorTopic
+from .services import ServicesTopic
+from .tasks import TasksTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -22,6 +26,10 @@ TOPICS: Final[dict[str, type[Topic]]] = {
         ClusterTopic,
         CallsTopic,
         MethodsTopic,
+        GroupsTopic,
+        RumorTopic,
+        ServicesTopic,
+        TasksTopic,
         DetailsTopic,
         NewsTopic,
         NodeTopic,

@@ -17,10 +17,10 @@ const FEW = 20;
 class ClusterPanel {
   constructor(root, app, route) {
     Object.assign(this, { app, states: new Set(), words: [], inSight: [], frame: 0 });
-    const pick = (sid) => app.go(app.hash("cluster", sid === this.picked ? [] : [sid]));
+    const pick = (sid) => app.go(this.#placeOf(sid === this.picked ? undefined : sid));
     this.ring = new Ring({ app, onPick: pick });
-    this.table = new MembersTable({ app, onSight: (sids) => this.#sighted(sids), onChange: () => this.draw() });
-    this.card = new MemberCard({ app, onClose: () => app.go("#/cluster") });
+    this.table = new MembersTable({ app, onSight: (sids) => this.#sighted(sids), onChange: () => this.draw(), placeOf: (sid) => this.#placeOf(sid) });
+    this.card = new MemberCard({ app, onClose: () => app.go(this.#placeOf(undefined)) });
     this.timeline = new Timeline({ app, onPick: pick });
     this.title = h("h1", { class: "cluster-title" }, "Cluster");
     this.chips = h("div", { class: "toolbar chips", role: "group", "aria-label": "Show only these states" });
@@ -113,7 +113,12 @@ class ClusterPanel {
   }
 
   #look(as) {
-    this.app.go(this.app.hash("cluster", this.picked ? [this.picked] : [], { as: as === "table" ? "table" : "" }));
+    this.app.go(this.#placeOf(this.picked, as));
+  }
+
+  /** The hash that shows a member, or none, in the form that is shown now. */
+  #placeOf(sid, as = this.asked) {
+    return this.app.hash("cluster", sid ? [sid] : [], { as: as === "table" ? as : "" });
   }
 
   #filtered() {
@@ -179,7 +184,7 @@ class ClusterPanel {
     const [head, views] = element.children;
     setState(head.children[0], item.state, "");
     setText(head.children[1], this.app.label(item.sid));
-    setAttr(head.children[1], "href", this.app.hash("cluster", [item.sid]));
+    setAttr(head.children[1], "href", this.#placeOf(item.sid));
     setText(head.lastChild, sentenceOf(item, this.app));
     const lines = [...item.others].map(([state, viewers]) => ({ state, text: `seen by ${named(viewers, this.app)}` }));
     if (item.viewers.length) lines.unshift({ state: "suspect", text: `seen by ${named(item.viewers, this.app)}` });

@@ -30,7 +30,7 @@ __all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_READ", "MOST_ROWS", "CallsTopic"]
 
 MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
-MOST_READ: Final = 4_000
+MOST_READ: Final = 2_000
 """The calls of each kind that are read in one gathering."""
 MOST_ROWS: Final = 2_000
 """The calls that are shown."""
@@ -125,7 +125,7 @@ class CallsTopic(Topic):
         self._budget -= spent
         total = sum(len(report.calls) for _, report in self._reports.values()) + sum(cut.values())
         shown = sum("ended" not in row for row in self._rows.values())
-        sids = {row["node"] for row in self._rows.values()} | {row.get("caller") for row in self._rows.values()}
+        sids: set[SID] = {row[name] for row in self._rows.values() for name in ("node", "caller") if name in row}
         document = {
             "calls": self._rows,
             "nodes": {sid: str(members[sid]) for sid in sorted({*sids, *self._errors, *cut} & members.keys())},

@@ -19,6 +19,7 @@ from trionet.dashboard.paced_rows import paced
 from trionet.dashboard.rounds import Rounds
 
 from .base import Topic
+from .reasons import why
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
@@ -44,7 +45,6 @@ _LEAST_READ: Final = 50
 _SILENT_S: Final = 60.0
 """How long the last report of a member that gives no more is shown."""
 _SPARE: Final = 100
-_MOST_CHARS: Final = 200
 
 
 class CallsTopic(Topic):
@@ -98,7 +98,7 @@ class CallsTopic(Topic):
             self._errors.pop(node.sid, None)
             self._rounds.note(node.sid, now, len(report.calls) + len(report.requests))
         for sid, error in errors.items():
-            self._errors[sid] = f"{type(error).__name__}: {error}"[:_MOST_CHARS]
+            self._errors[sid] = why(error, _WITHIN_S)
             self._rounds.note_failure(sid, now)
         present = set(members.values())
         self._errors = {sid: text for sid, text in self._errors.items() if sid in members}

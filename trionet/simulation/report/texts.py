@@ -12,6 +12,8 @@ _MICROSECONDS: Final = 1_000_000
 
 def shown(text: str, most: int = _MOST_CHARACTERS) -> str:
     """Return a text that UTF-8 can encode, cut to `most` characters."""
+    if len(text) <= most and text.isascii():
+        return text  # nearly always
     whole = text[:most] + "…" * (len(text) > most)
     return whole.encode("utf-8", "replace").decode()
 

@@ -162,16 +162,19 @@ function cross(x, y, r, kind) {
 function drawHandlers(element, layout, runs, shapes, areNamed) {
   const { run, view, x, y, lane, plot } = layout;
   const height = Math.max(5, Math.min(12, lane / 5));
+  const paths = new Map(), names = [];
   for (const [begin, end, node, name, id, level, row] of runs) {
     const middle = y(node);
     if (middle === null || begin > view.to || (end ?? run.end) < view.from) continue;
     const x1 = Math.max(GUTTER, x(begin)), x2 = Math.min(GUTTER + plot, Math.max(x1 + 2, x(end ?? run.end)));
     const top = middle - height / 2 + [0, 1, -1][level % 3] * (height + 1);
-    element.append(svg("rect", { class: end === null ? "handler unended" : "handler", x: x1, y: top, width: x2 - x1, height, rx: 1.5 }));
+    push(paths, end === null ? "handler unended" : "handler", `M${x1.toFixed(1)} ${top.toFixed(1)}H${x2.toFixed(1)}v${height.toFixed(1)}H${x1.toFixed(1)}z`);
     const room = Math.floor((x2 - x1 - 6) / CHARACTER);
-    if (areNamed && height >= 9 && room > 4) element.append(svg("text", { class: "handler-name", x: x1 + 3, y: top + height - 2.5 }, shorter(run.names[name].split("/").slice(1).join("/"), room)));
+    if (areNamed && height >= 9 && room > 4) names.push(svg("text", { class: "handler-name", x: x1 + 3, y: top + height - 2.5 }, shorter(run.names[name].split("/").slice(1).join("/"), room)));
     shapes.push({ x1, y1: top + height / 2, x2, y2: top + height / 2, row, bonus: height / 2 });
   }
+  for (const [kind, parts] of paths) element.append(svg("path", { class: kind, d: parts.join("") }));
+  element.append(...names);
 }
 
 function drawArrows(element, layout, messages, shapes) {
@@ -184,7 +187,8 @@ function drawArrows(element, layout, messages, shapes) {
     const x1 = layout.x(message[SENT]), x2 = layout.x(end);
     const y = has ? y2 : y1 + (y2 - y1) * 0.45;
     const family = familyOf(message, layout.run);
-    push(lines, family, `M${x1.toFixed(1)} ${y1}L${x2.toFixed(1)} ${y.toFixed(1)}`);
+    const isThrough = message[SENT] < layout.view.from && end > layout.view.to;
+    push(lines, isThrough ? `${family} through` : family, `M${x1.toFixed(1)} ${y1}L${x2.toFixed(1)} ${y.toFixed(1)}`);
     if (has) push(heads, family, head(x1, y1, x2, y2));
     if (message[DROPS] >= 0 || !has) {
       const at = has ? [layout.x(message[SENT] + message[DROPS]), y1 + 9 * Math.sign(y2 - y1)] : [x2, y];

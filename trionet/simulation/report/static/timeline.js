@@ -65,7 +65,7 @@ export function around(times, end, least = 2000) {
   const known = times.filter((at) => at !== null && at !== undefined);
   if (!known.length) return { from: 0, to: Math.max(end, LEAST) };
   const first = Math.min(...known), last = Math.max(...known);
-  const room = Math.max(least, 0.15 * (last - first));
+  const room = Math.max(least, 0.15 * (last - first), end / 100);
   return within({ from: first - room, to: last + room }, end);
 }
 

@@ -96,7 +96,7 @@ _OF_DIFFERENT_SEEDS: Final = _View(_CALLS, has_peers=False)
 
 def differences_of(failing: Trace, passing: Trace, *, are_seeds_equal: bool) -> Differences:
     """Return the first differences of two runs."""
-    event = _first_event(failing.as_saved(), passing.as_saved()) if are_seeds_equal else None
+    event = _first_event(failing, passing) if are_seeds_equal else None
     return Differences(event, _first_action(failing, passing, _OF_ONE_SEED if are_seeds_equal else _OF_DIFFERENT_SEEDS))
 
 

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
-__all__ = ["document_of"]
+__all__ = ["MOST_BYTES", "document_of"]
 
-_MOST_FAULTS: Final = 1000
+MOST_BYTES: Final = 4_000_000
+_MOST_FAULTS: Final = 500
 _MOST_VIOLATIONS: Final = 50
-_MOST_NODES: Final = 50
+_MOST_NODES: Final = 20
 _MOST_TEXT: Final = 4000
 _LONGEST_COMMAND: Final = 100_000
 """The characters of an argument are limited: on Linux to 128 KiB."""
@@ -43,8 +44,10 @@ def document_of(
     violations: Sequence[Violation] = (),
     passing: Passing | None = None,
     passing_trace: Trace | None = None,
+    *,
+    most_bytes: int = MOST_BYTES,
 ) -> Document:
-    """Return the document of a page."""
+    """Return the document of a page, whose events take at most so many bytes."""
     differences = None
     if passing_trace is not None:
         differences = differences_of(
@@ -57,7 +60,7 @@ def document_of(
         "violations_left_out": max(0, len(violations) - _MOST_VIOLATIONS),
         "trial": None if trial is None else _trial(trial),
         "comparison": None if differences is None else _comparison(differences, trial, passing),
-        "run": run_of(trace, focuses + [violation.at_s for violation in violations[:1]]),
+        "run": run_of(trace, focuses + [violation.at_s for violation in violations[:1]], most_bytes),
     }
 
 

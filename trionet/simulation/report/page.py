@@ -20,7 +20,7 @@ from trionet.simulation.invariants import Violation
 from trionet.simulation.trace import Trace
 from trionet.simulation.trials import Trial
 
-from .document import document_of
+from .document import MOST_BYTES, document_of
 from .joining import join_modules
 from .passing import Passing
 
@@ -32,6 +32,10 @@ __all__ = ["page_of", "write_report"]
 _OWN: Final = Path(__file__).parent / "static"
 _SHARED: Final = Path(__file__).parents[2] / "dashboard" / "static"
 _ENDING: Final = re.compile(r"</(?:script|style)|<!--", re.IGNORECASE)
+_MOST_BYTES: Final = 5_000_000
+_SHARES: Final = (1, 0.5, 0.25, 0)
+"""Which shares of the usual room the events get, if all else takes much."""
+
 _PAGE: Final = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -86,8 +90,16 @@ def write_report(
         require(violation, Violation, "a violation is a Violation")
     require(passing, Passing | None, "what passes is a Passing, as from nearest_passing")
     require(passing_trace, Trace | None, "a trace is a Trace")
-    document = document_of(trace, trial, list(violations), passing, passing_trace)
-    Path(path).write_text(page_of(document), encoding="utf-8", newline="\n")
+    saved = trace.as_saved()  # a loaded trace makes the same page
+    other = None if passing_trace is None else passing_trace.as_saved()
+    data = b""
+    for share in _SHARES:
+        most_bytes = int(MOST_BYTES * share)
+        document = document_of(saved, trial, list(violations), passing, other, most_bytes=most_bytes)
+        data = page_of(document).encode()
+        if len(data) <= _MOST_BYTES:
+            break
+    Path(path).write_bytes(data)
 
 
 def page_of(document: dict[str, Any]) -> str:

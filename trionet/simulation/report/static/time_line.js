@@ -38,7 +38,7 @@ export class TimeLine {
     this.lanes = svg("g");
     this.mark = svg("g");
     this.clip = svg("rect", { x: GUTTER, y: -20, width: 10, height: 10 });
-    this.body = svg("svg", { class: "lanes", "aria-hidden": "true", width: "100%" }, svg("defs", null, svg("clipPath", { id: "plot" }, this.clip)), this.lanes, this.mark);
+    this.body = svg("svg", { class: "lanes", "aria-hidden": "true", width: "100%" }, svg("defs", null, svg("clipPath", { id: "plot" }, this.clip), hatching()), this.lanes, this.mark);
     this.overview = svg("svg", { class: "overview", "aria-hidden": "true", width: "100%", height: 40 });
     this.scroller = h("div", { class: "scroller" }, this.body);
     this.frame = h("div", {
@@ -58,6 +58,7 @@ export class TimeLine {
           this.flags.map((flag) => button(flag.label, `Show ${flag.label.slice(2)}, at ${seconds(flag.at)}`, () => this.lookAt(flag.at))))),
       this.filters(),
       this.run.left_out.length > 0 && h("p", { class: "notice", "data-kind": "warning" }, leftOut(this.run)),
+      this.run.faults_left_out > 0 && h("p", { class: "notice", "data-kind": "warning" }, `${plural(this.run.faults_left_out, "fault")} of ${count(this.run.faults_left_out + this.run.faults.length)} are left out.`),
       this.run.nodes_left_out > 0 && h("p", { class: "notice", "data-kind": "warning" }, `${plural(this.run.nodes_left_out, "node")} of ${count(this.run.nodes_left_out + this.run.nodes.length)} are left out.`),
       this.notice, this.frame,
       h("p", { class: "keys muted", id: "time-line-keys" },
@@ -90,7 +91,6 @@ export class TimeLine {
 
   allOrNone(chips) {
     const set = (isOn) => () => {
-      this.hiddenNodes = Object.assign(this.hiddenNodes, {});
       this.hiddenNodes.clear();
       if (!isOn) this.run.nodes.forEach((_, node) => this.hiddenNodes.add(node));
       for (const chip of chips) chip.setAttribute("aria-pressed", String(isOn));
@@ -181,8 +181,19 @@ export class TimeLine {
     drawChosen(this.mark, this.drawn.shapes, this.chosen);
     setText(this.range, `${seconds(this.view.from, this.view.to - this.view.from)} to ${seconds(this.view.to, this.view.to - this.view.from)} (${span(this.view.to - this.view.from)})`);
     this.notice.hidden = this.drawn.areArrows && this.drawn.areMarks;
-    setText(this.notice, `${plural(this.drawn.messages.length, "message")} and ${plural(this.drawn.marks.length, "event")} in sight: too many for arrows and signs. Bars show how many each node sends (up) and how many of them are dropped (down). Zoom in for arrows: up to ${count(mostArrows(layout.plot))} at once.`);
+    setText(this.notice, this.tooMany(mostArrows(layout.plot)));
     this.drawTable();
+  }
+
+  /** What is in sight, but not drawn one by one. */
+  tooMany(most) {
+    const { areArrows, areMarks, messages, marks } = this.drawn;
+    const parts = [
+      !areArrows && `${plural(messages.length, "message")} in sight, too many for arrows: bars show how many each node sends (up), and how many of them are dropped (down).`,
+      !areMarks && `${plural(marks.length, "event")} in sight, too many for signs.`,
+      `Zoom in to see each one; up to ${count(most)} are drawn.`,
+    ];
+    return parts.filter(Boolean).join(" ");
   }
 
   // ---- the chosen row
@@ -313,6 +324,10 @@ function leftOut(run) {
   const events = run.left_out.reduce((sum, [, , number]) => sum + number, 0);
   const parts = run.left_out.slice(0, ANNOUNCED).map(([from, to]) => `${seconds(from, 1e6)} to ${seconds(to, 1e6)}`);
   return `The run is too long for one page: ${plural(events, "event")} are left out (hatched), ${parts.join(", ")}. What is nearest to the difference and the failure is here.`;
+}
+
+function hatching() {
+  return svg("pattern", { id: "hatching", width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, svg("line", { class: "hatch", y2: 8 }));
 }
 
 /** A sample of how a group is drawn. */

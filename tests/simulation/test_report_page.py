@@ -105,7 +105,7 @@ def test_a_page_opens_from_a_file_and_tells_the_failure_and_the_difference(chrom
         assert page.inner_text("h1") == "Seed 7 fails: shop:sold"
         assert page.inner_text(".violation") == "<b>1</b> is left"
         assert "without its only fault: at 1 s, for 1 s: OneWay" in page.inner_text(".comparison")
-        assert "the network drops datagram from n0 to n1" in page.inner_text(".difference .here >> nth=0")
+        assert "the network drops a datagram from n0 to n1" in page.inner_text(".difference .here >> nth=0")
         assert page.locator(".flag.failure text").text_content() == "✕ failure"
         assert page.locator(".fault text").text_content() == "one-way cut n0 to n1"
         assert "trionet simulate --replay" in page.inner_text("pre.command >> nth=-1")
@@ -152,10 +152,10 @@ def test_what_is_pointed_at_is_told_by_pointer_key_and_table(chromium: Browser, 
         assert "n1 has the answer of n0 to local/stock/sell" in page.inner_text(".chosen-card")  # the same call
         page.get_by_text("The part in sight as a table").click()
         page.wait_for_selector(".table-part tbody tr")
-        assert "n0 sends datagram to n1: dropped after 0 µs" in page.inner_text(".table-part tbody")
+        assert "n0 sends a datagram to n1: dropped" in page.inner_text(".table-part tbody")
         page.get_by_role("button", name="datagrams 1").click()
-        wait_text(page, ".table-part tbody", "sends datagram", is_there=False)
-        page.locator(".row-button", has_text="n1 sends call to n0").click()
+        wait_text(page, ".table-part tbody", "sends a datagram", is_there=False)
+        page.locator(".row-button", has_text="n1 sends a call to n0").click()
         wait_text(page, ".chosen-card h3", "delivered after 100 ms")
 
 

@@ -111,10 +111,10 @@ const run = {
 
 test("what happened is a sentence", () => {
   const table = [
-    [[5, 0, 1, 0, 30, -1, 10, 1], "n0 sends call to n1: delivered after 30 µs"],
-    [[5, 0, 1, 1, -1, 0, 10, 1], "n0 sends datagram to n1: dropped after 0 µs"],
-    [[5, 0, 1, 0, 3000, 0, 10, 1], "n0 sends call to n1: dropped after 0 µs; sent again, delivered after 3 ms"],
-    [[5, 0, 1, 0, -1, -1, 10, 1], "n0 sends call to n1: not delivered by the end of the run"],
+    [[5, 0, 1, 0, 30, -1, 10, 1], "n0 sends a call to n1: delivered after 30 µs"],
+    [[5, 0, 1, 1, -1, 0, 10, 1], "n0 sends a datagram to n1: dropped"],
+    [[5, 0, 1, 0, 3000, 0, 10, 1], "n0 sends a call to n1: dropped; sent again, delivered after 3 ms"],
+    [[5, 0, 1, 0, -1, -1, 10, 1], "n0 sends a call to n1: not delivered by the end of the run"],
     [[5, "call", 0, 1, 1, "c1"], "n0 calls local/stock/sell of n1"],
     [[5, "answer", 0, 1, 1, "c1 CallTimeout"], "n0 has CallTimeout from n1 to local/stock/sell"],
     [[5, "begin", 1, 0, 1, "c1"], "n1 begins local/stock/sell for n0"],

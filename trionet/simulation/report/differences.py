@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Shape = tuple[str, ...]
 
-__all__ = ["Difference", "Differences", "differences_of"]
+__all__ = ["Difference", "Differences", "differences_of", "have_one_seed"]
 
 _BEFORE: Final = 6
 _CALLS: Final[frozenset[Kind]] = frozenset({"call", "answer", "cancel", "begin", "end", "note"})
@@ -92,6 +92,12 @@ class _View(NamedTuple):
 
 _OF_ONE_SEED: Final = _View(_CALLS | {"state", "rumor"}, has_peers=True)
 _OF_DIFFERENT_SEEDS: Final = _View(_CALLS, has_peers=False)
+
+
+def have_one_seed(one: Trace, other: Trace) -> bool:
+    """Return whether two runs seem to have one seed: the first message took the same time, which is random."""
+    first, second = (next((event for event in trace if event.kind == "deliver"), None) for trace in (one, other))
+    return first == second
 
 
 def differences_of(failing: Trace, passing: Trace, *, are_seeds_equal: bool) -> Differences:

@@ -9,7 +9,7 @@ import msgspec
 
 from trionet.version import __version__
 
-from .differences import differences_of
+from .differences import differences_of, have_one_seed
 from .runs import run_of
 from .texts import micro, shown
 
@@ -50,9 +50,10 @@ def document_of(
     """Return the document of a page, whose events take at most so many bytes."""
     differences = None
     if passing_trace is not None:
-        differences = differences_of(
-            trace, passing_trace, are_seeds_equal=passing is None or trial is None or passing.trial.seed == trial.seed
-        )
+        are_equal = have_one_seed(trace, passing_trace)
+        if passing is not None and trial is not None:
+            are_equal = passing.trial.seed == trial.seed
+        differences = differences_of(trace, passing_trace, are_seeds_equal=are_equal)
     focuses = [] if differences is None else [one.at for one in (differences.event, differences.action) if one]
     return {
         "version": __version__,

@@ -38,7 +38,7 @@ export function drawHead(element, layout, flags) {
   const { view, run, x, plot } = layout;
   const right = GUTTER + plot;
   drawFlags(element, layout, flags);
-  const { step, at } = ticks(view, plot / 110);
+  const { step, at } = ticks(view, Math.max(3, plot / 110));
   const axis = svg("g", { class: "axis" });
   for (const time of at) {
     axis.append(svg("line", { x1: x(time), x2: x(time), y1: FLAG + AXIS - 5, y2: FLAG + AXIS }));

@@ -75,7 +75,7 @@ function comparisonCard(report, line) {
     action && differencePart("The first thing that a node does differently", action, line),
   ];
   return h("section", { class: "card comparison" },
-    h("div", { class: "card-head" }, h("h2", null, "Where it goes wrong"), h("span", { class: "muted" }, `compared with ${comparison.with}, which passes`)),
+    h("div", { class: "card-head" }, h("h2", null, "Where it goes wrong"), h("span", { class: "muted" }, `compared with ${comparison.with}${comparison.command ? ", which passes" : ""}`)),
     h("div", { class: "card-body differences" }, event || action ? parts : h("p", null, "Calls and handlers are the same in both runs; what differs is within the program.")),
     comparison.command && h("details", { class: "card-body" }, h("summary", null, "Repeat the passing run"), command(comparison.command)));
 }
@@ -88,7 +88,7 @@ function differencePart(title, difference, line) {
     h("h3", null, title),
     h("dl", { class: "pairs" },
       h("dt", null, "this run"), h("dd", { class: "here" }, here, " ", when(difference.failing)),
-      h("dt", null, "passing run"), h("dd", null, there, " ", when(difference.passing))),
+      h("dt", null, "other run"), h("dd", null, there, " ", when(difference.passing))),
     h("div", { class: "toolbar" }, h("button", { type: "button", class: "button", onclick: () => line.lookAt(difference.at, difference.failing) }, `Show ${seconds(difference.at)} in the time line`)),
     difference.before.length > 0 && h("details", null,
       h("summary", null, "before, in both runs"),

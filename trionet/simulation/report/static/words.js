@@ -22,10 +22,12 @@ export function isMessage(row) {
 
 const nameOf = (run, node) => (node < 0 ? "a stranger" : run.nodes[node]);
 
+const a = (kind) => `${/^[aeiou]/i.test(kind) ? "an" : "a"} ${kind}`;
+
 /** What became of a message. */
 export function fate(message) {
   const parts = [];
-  if (message[DROPS] >= 0) parts.push(`dropped after ${span(message[DROPS])}`);
+  if (message[DROPS] >= 0) parts.push(message[DROPS] === 0 ? "dropped" : `dropped after ${span(message[DROPS])}`);
   if (message[ARRIVES] >= 0) parts.push(`${message[DROPS] >= 0 ? "sent again, " : ""}delivered after ${span(message[ARRIVES])}`);
   return parts.join("; ") || "not delivered by the end of the run";
 }
@@ -38,7 +40,7 @@ const PLAIN = {
 
 /** An event or a message in one line, without its time. */
 export function sentence(row, run) {
-  if (isMessage(row)) return `${nameOf(run, row[SOURCE])} sends ${run.kinds[row[KIND]][0]} to ${nameOf(run, row[TARGET])}: ${fate(row)}`;
+  if (isMessage(row)) return `${nameOf(run, row[SOURCE])} sends ${a(run.kinds[row[KIND]][0])} to ${nameOf(run, row[TARGET])}: ${fate(row)}`;
   return plain({
     kind: row[EVENT], node: row[NODE] < 0 ? "" : run.nodes[row[NODE]], peer: row[PEER] < 0 ? "" : run.nodes[row[PEER]],
     what: run.names[row[NAME]], detail: row[DETAIL],
@@ -50,9 +52,9 @@ export function plain(event) {
   const { kind, node, peer, what, detail } = event;
   const [, ...rest] = detail.split(" ");
   switch (kind) {
-    case "send": return `${node} sends ${what} to ${peer}`;
-    case "deliver": return `${node} receives ${what} from ${peer}`;
-    case "drop": return `the network drops ${what} from ${node} to ${peer}`;
+    case "send": return `${node} sends ${a(what)} to ${peer}`;
+    case "deliver": return `${node} receives ${a(what)} from ${peer}`;
+    case "drop": return `the network drops ${a(what)} from ${node} to ${peer}`;
     case "call": return `${node} calls ${what} of ${peer || "itself"}`;
     case "answer": return `${node} has ${rest.length ? `${rest.join(" ")} from` : "the answer of"} ${peer || "itself"} to ${what}`;
     case "cancel": return `${node} cancels ${what} of ${peer || "itself"}`;

@@ -9,7 +9,7 @@ import importlib.util
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from playwright.sync_api import Browser, Page
+
+    Scheme = Literal["light", "dark"]
 
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 CUT = OneWay(at_s=1, duration_s=1, sources=[0], targets=[1])
@@ -43,12 +45,12 @@ def chromium() -> Generator[Browser]:
 
 
 @contextmanager
-def shown(browser: Browser, path: Path, *, width: int = 1280, scheme: str = "light") -> Generator[Page]:
+def shown(browser: Browser, path: Path, *, width: int = 1280, scheme: Scheme = "light") -> Generator[Page]:
     """Show a file; the block fails if the page does what none may do."""
     offences: list[str] = []
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-    )  # type: ignore[arg-type]
+    )
     page = context.new_page()
     page.on("console", lambda message: offences.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: offences.append(f"raised: {error}"))
@@ -161,7 +163,7 @@ def test_what_is_pointed_at_is_told_by_pointer_key_and_table(chromium: Browser, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1280, "light")])
-def test_a_page_is_for_everyone(chromium: Browser, report: Path, width: int, scheme: str) -> None:
+def test_a_page_is_for_everyone(chromium: Browser, report: Path, width: int, scheme: Scheme) -> None:
     with shown(chromium, report, width=width, scheme=scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.get_by_text("The part in sight as a table").click()

@@ -213,7 +213,7 @@ def test_a_document_tells_with_what_it_compares() -> None:
     none = msgspec.structs.replace(TRIAL, faults=[])
     assert compared(Passing(none, [CUT, LATER, CRASH])) == "the same run without its 3 faults"
     assert compared(Passing(none, [CRASH])).startswith("the same run without its only fault: at 3 s")
-    assert compared(Passing(msgspec.structs.replace(TRIAL, seed=4))) == "the same trial with seed 4"
+    assert compared(Passing(msgspec.structs.replace(TRIAL, seed=4))) == "the same trial, faults included, with seed 4"
 
 
 def test_a_long_trial_is_a_file_beside_the_command() -> None:

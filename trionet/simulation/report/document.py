@@ -120,7 +120,7 @@ def _described(trial: Trial | None, passing: Passing | None) -> str:
     if passing is None:
         return "another run"
     if not passing.without:
-        return f"the same trial with seed {passing.trial.seed}"
+        return f"the same trial, faults included, with seed {passing.trial.seed}"
     if len(passing.without) > 1:
         return f"the same run without its {len(passing.without)} faults"
     of = "its only fault" if trial is not None and not passing.trial.faults else "one of its faults"

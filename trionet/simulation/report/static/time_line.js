@@ -208,7 +208,9 @@ export class TimeLine {
     this.chosen = row;
     drawChosen(this.mark, this.drawn.shapes, row);
     clear(this.details);
+    for (const line of this.rows.children) line.toggleAttribute("data-chosen", line.row === row);
     if (!row) return;
+    this.scrollTo(row);
     const call = callOf(row, this.run);
     const related = call ? this.run.events.filter((event) => event !== row && callOf(event, this.run) === call).slice(0, 20) : [];
     this.details.append(h("div", { class: "chosen-card" },
@@ -217,7 +219,12 @@ export class TimeLine {
       related.length > 0 && h("div", null, h("h3", null, "The same call"),
         h("ol", { class: "before" }, related.map((event) => h("li", null,
           h("button", { type: "button", class: "button quiet", onclick: () => this.lookAt(event[AT]) || this.choose(event) }, seconds(event[AT])), sentence(event, this.run)))))));
-    for (const line of this.rows.children) line.toggleAttribute("data-chosen", line.row === row);
+  }
+
+  /** Bring the lane of a row into sight, among many lanes. */
+  scrollTo(row) {
+    const y = this.layout?.y(isMessage(row) ? row[SOURCE] : row[NODE]), { scrollTop, clientHeight } = this.scroller;
+    if (Number.isFinite(y) && (y < scrollTop || y > scrollTop + clientHeight)) this.scroller.scrollTop = y - clientHeight / 2;
   }
 
   step(by) {

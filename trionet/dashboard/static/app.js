@@ -4,29 +4,44 @@ import { addressOf, caller } from "./call.js";
 import { askToken, confirm, say } from "./dialogs.js";
 import { clear, h, setAttr } from "./dom.js";
 import { Frame } from "./frame.js";
-import { short } from "./format.js";
+import { cut, short } from "./format.js";
 import { Keys } from "./keys.js";
 import { PANELS } from "./panels.js";
 import { hashOf, routeOf } from "./route.js";
 import { Session, tokenOfFragment } from "./session.js";
 import { Store } from "./store.js";
-import { Stream } from "./stream.js";
+import { Streams } from "./streams.js";
+import { Tabs } from "./tabs.js";
 
 const FRAME_WANTS = { topics: ["cluster"] };
 const DEBOUNCE_MS = 120;
+const HIDDEN_MS = 3000;
 
 class App {
   constructor() {
     this.root = new URL("../", import.meta.url);
     this.session = new Session({ url: new URL("session", import.meta.url), storage: storage() });
-    this.store = new Store((want) => this.#wanted(want));
-    this.stream = new Stream({
+    this.store = new Store(() => this.#wanted());
+    this.stream = new Streams({
       url: new URL("stream", import.meta.url),
       session: this.session,
-      onMessage: (topic, data, whole) => this.#message(topic, data, whole),
-      onState: (state) => this.frame.showLink(state),
+      onMessage: (topic, data, whole) => {
+        this.#message(topic, data, whole);
+        this.tabs.passMessage(topic, data, whole);
+      },
+      onState: (state) => {
+        if (state.state !== "idle") this.frame.showLink(state);
+        this.tabs.passState(state);
+      },
     });
-    this.call = caller({ root: this.root, session: this.session, place: (name) => addressOf(this.member(name)?.address) });
+    this.tabs = new Tabs({
+      stream: this.stream,
+      documents: (topic) => (topic === "session" ? this.session.known : this.store.get(topic)),
+      take: (topic, data, whole) => this.#message(topic, data, whole),
+      show: (state) => this.frame.showLink(state),
+      id: crypto.getRandomValues(new Uint32Array(2)).join("-"),
+    });
+    this.call = caller({ root: this.root, session: this.session, place: (name) => this.#place(name) });
     this.confirm = confirm;
     this.say = say;
     this.frame = new Frame(this);
@@ -37,6 +52,9 @@ class App {
     this.session.onChange((what, text) => this.#sessionChanged(what, text));
     await this.#takeFragment();
     addEventListener("hashchange", () => this.#show());
+    document.addEventListener("visibilitychange", () => this.#seen());
+    addEventListener("pagehide", () => this.tabs.want(null));
+    addEventListener("pageshow", ({ persisted }) => persisted && this.#wanted());
     this.store.on("cluster", (cluster) => this.#tick(cluster));
     this.store.want("frame", FRAME_WANTS);
     await this.#show();
@@ -50,6 +68,11 @@ class App {
   /** Why a scope is not permitted, for a title; null where it is. */
   reason(scope) {
     return this.can(scope) ? null : `This needs a token with the scope ${scope}`;
+  }
+
+  /** Connect again at once. */
+  retry() {
+    this.tabs.retry();
   }
 
   /** Go to a hash: app.go("#/node/SID"). */
@@ -69,7 +92,7 @@ class App {
 
   /** A member's address, or else the short form of its SID. */
   label(sid) {
-    return this.member(sid)?.address ?? short(sid);
+    return cut(this.member(sid)?.address ?? short(sid), 60);
   }
 
   /** The server's clock, in seconds. */
@@ -82,13 +105,26 @@ class App {
     this.store.want("panel", Array.isArray(want) ? { topics: want } : want);
   }
 
+  #place(name) {
+    if (name === this.store.get("cluster")?.self) return { gid: "local" };
+    const node = addressOf(this.member(name)?.address);
+    return node ? { node } : null;
+  }
+
   #tick(cluster) {
     if (typeof cluster.now === "number") this.ahead = cluster.now - Date.now() / 1000;
   }
 
-  #wanted(want) {
+  #wanted() {
     clearTimeout(this.debounce);
-    this.debounce = setTimeout(() => this.stream.want(want), DEBOUNCE_MS);
+    this.debounce = setTimeout(() => this.tabs.want(document.hidden ? null : this.store.wanted), DEBOUNCE_MS);
+  }
+
+  /** A page out of sight lets go of its stream after a while, so that a node gathers nothing for it. */
+  #seen() {
+    clearTimeout(this.hiding);
+    if (document.hidden) this.hiding = setTimeout(() => this.#wanted(), HIDDEN_MS);
+    else this.#wanted();
   }
 
   #message(topic, data, whole) {
@@ -109,10 +145,10 @@ class App {
 
   async #sessionChanged(what, text) {
     this.frame.showSession(this.session.known);
-    if (what === "token") this.stream.retry();
+    if (what === "token") this.tabs.retry();
     if (what !== "refused" || this.asking) return;
     this.asking = true;
-    const token = await askToken(text);
+    const token = (await this.session.askTabs()) || (await askToken(text));
     this.asking = false;
     if (token) this.session.use(token);
   }

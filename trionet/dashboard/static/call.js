@@ -9,12 +9,12 @@ export class CallError extends Error {
 }
 
 /** The request of a call: {path, body}. Keyword arguments travel as query parameters, each as JSON. */
-export function requestOf(path, args, kwargs, addressOf) {
+export function requestOf(path, args, kwargs, placeOf) {
   const [place, service, method, ...rest] = path.split("/");
   if (!place || !service || !method || rest.length) throw new TypeError(`a call is gid/service/method, not ${path}`);
-  const address = addressOf(place);
-  if (!address) return { path: `${[place, service, method].map(encodeURIComponent).join("/")}${queryOf(kwargs)}`, body: args };
-  const remote = { node: address, service, method };
+  const found = placeOf(place);
+  if (!found?.node) return { path: `${[found?.gid ?? place, service, method].map(encodeURIComponent).join("/")}${queryOf(kwargs)}`, body: args };
+  const remote = { node: found.node, service, method };
   const query = Object.keys(kwargs).length ? queryOf({ kwargs }) : "";
   return { path: `local/comm/send${query}`, body: [args, remote] };
 }
@@ -36,7 +36,7 @@ export function addressOf(text) {
  * Args:
  *   root: the node's root URL.
  *   session: gives headers() and hears refused().
- *   place(name): the address of a member by its SID, or null for a group or "local".
+ *   place(name): {node: address} of another member by its SID, {gid: "local"} of the serving node; null for any other name.
  */
 export function caller({ root, session, place, surroundings = globalThis }) {
   return async function call(path, args = [], kwargs = {}, { signal, timeout_s } = {}) {

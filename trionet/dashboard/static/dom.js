@@ -87,3 +87,9 @@ export function keyed(parent, items, keyOf, make, update = () => {}) {
   for (const element of before.values()) element.remove();
   kept.set(parent, after);
 }
+
+/** Show names and their texts in a <dl>: [{name, text}]. */
+export function showPairs(list, facts) {
+  const flat = facts.flatMap(({ name, text }) => [{ key: `dt ${name}`, tag: "dt", text: name }, { key: `dd ${name}`, tag: "dd", text }]);
+  keyed(list, flat, (one) => one.key, (one) => h(one.tag), (element, one) => setText(element, one.text));
+}

@@ -1,7 +1,7 @@
 // What surrounds the panels: tabs, whose view it is, the state of the connection, the theme.
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
-import { clock, seconds, short } from "./format.js";
+import { clock, cut, seconds, short } from "./format.js";
 import { PANELS } from "./panels.js";
 
 const THEMES = ["system", "light", "dark"];
@@ -17,7 +17,10 @@ export class Frame {
     this.theme = document.getElementById("theme");
     this.theme.addEventListener("click", () => this.nextTheme());
     this.#showTheme();
+    this.trouble = document.getElementById("trouble");
     app.store.on("cluster", (cluster) => this.#showWhere(cluster));
+    app.store.on("cluster", (cluster) => this.#speakOfFailures(cluster));
+    app.store.on("feed", (feed) => this.#showTrouble(feed));
   }
 
   showTab(panel) {
@@ -38,6 +41,8 @@ export class Frame {
     setText(document.getElementById("link-word"), WORDS[link.state]);
     document.body.classList.toggle("stale", link.state === "lost" || link.state === "locked");
     clearInterval(this.countdown);
+    if (link.state === "lost" && !this.lostAt) this.speak("No connection to the node.");
+    if (link.state === "live" && this.lostAt) this.speak("Connected again.");
     if (link.state === "lost") {
       this.lostAt ??= Date.now();
       this.countdown = setInterval(() => this.#showOutage(), 1000);
@@ -78,8 +83,26 @@ export class Frame {
     if (!cluster) return;
     const self = cluster.members?.[cluster.self];
     const scope = this.known?.keyed ? ` · may ${this.known.scope}` : "";
-    setText(document.getElementById("where"), `${cluster.cluster ? `${cluster.cluster} · ` : ""}seen from ${self?.address ?? short(cluster.self)}${scope}`);
+    setText(document.getElementById("where"), `${cluster.cluster ? `${cut(cluster.cluster, 40)} · ` : ""}seen from ${cut(self?.address ?? short(cluster.self), 60)}${scope}`);
     this.#showTitle();
+  }
+
+  /** For screen readers alone, and seldom: what one must not miss. */
+  speak(text) {
+    setText(document.getElementById("spoken"), text);
+  }
+
+  #speakOfFailures(cluster) {
+    const failed = failedOf(cluster);
+    const fresh = this.failed ? [...failed].filter((sid) => !this.failed.has(sid)) : [];
+    this.failed = failed;
+    if (fresh.length) this.speak(`${fresh.slice(0, 3).map((sid) => this.app.label(sid)).join(", ")}${fresh.length > 3 ? ` and ${fresh.length - 3} more` : ""} failed.`);
+  }
+
+  #showTrouble(feed) {
+    const errors = Object.entries(feed.errors ?? {});
+    this.trouble.hidden = errors.length === 0;
+    setText(this.trouble, errors.map(([topic, text]) => `Not up to date: ${topic} (${cut(text, 200)})`).join(". "));
   }
 
   #showTitle() {
@@ -95,7 +118,7 @@ export class Frame {
     if (this.outage.hidden) return;
     this.text ??= h("span");
     this.wait ??= h("span", { class: "muted" });
-    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.stream.retry() }, "Try now");
+    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.retry() }, "Try now");
     if (!this.outage.firstChild) this.outage.append(this.text, this.wait, this.retry);
     const since = this.lostAt / 1000;
     setText(this.text, `No connection since ${clock(since)} (${seconds(Date.now() / 1000 - since)}): ${link.text}. What you see is from then.`);
@@ -103,3 +126,7 @@ export class Frame {
   }
 }
 
+
+function failedOf(cluster) {
+  return new Set(Object.keys(cluster.members ?? {}).filter((sid) => cluster.members[sid].status === "failed"));
+}

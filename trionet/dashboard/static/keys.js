@@ -29,7 +29,7 @@ export class Keys {
     if (panel) this.app.go(`#/${panel.id}`);
     else if (event.key === "?") this.help();
     else if (event.key === "t") this.app.frame.nextTheme();
-    else if (event.key === "r") this.app.stream.retry();
+    else if (event.key === "r") this.app.retry();
     else if (event.key === "/" && this.#filter()) event.preventDefault();
   }
 

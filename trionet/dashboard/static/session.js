@@ -1,6 +1,7 @@
 // The token of this tab, and what it permits. It lives in sessionStorage: not on disk for later, not in the URL.
 
 const KEY = "trionet-token";
+const ASK_MS = 250;
 const ORDER = ["read", "call", "admin"];
 
 /** Whether a token of one scope includes another. */
@@ -22,6 +23,33 @@ export class Session {
   constructor({ url, storage, surroundings = globalThis }) {
     Object.assign(this, { url, storage, surroundings });
     this.#token = storage?.getItem(KEY) ?? null;
+    this.#openChannel();
+  }
+
+  /** Answer other pages of this browser that ask for the token; ask them by askTabs(). */
+  #openChannel() {
+    const { BroadcastChannel } = this.surroundings;
+    if (!BroadcastChannel) return;
+    this.channel = new BroadcastChannel(KEY);
+    this.channel.addEventListener("message", ({ data }) => {
+      if (data.kind === "ask" && this.#token) this.channel.postMessage({ kind: "token", token: this.#token });
+    });
+  }
+
+  /** The token of another page of this browser, or "" after a short while. Not the one that was refused. */
+  askTabs() {
+    if (!this.channel) return Promise.resolve("");
+    return new Promise((resolve) => {
+      const answer = ({ data }) => data.kind === "token" && data.token !== this.#token && end(data.token);
+      const timer = this.surroundings.setTimeout(() => end(""), ASK_MS);
+      const end = (token) => {
+        this.surroundings.clearTimeout(timer);
+        this.channel.removeEventListener("message", answer);
+        resolve(token);
+      };
+      this.channel.addEventListener("message", answer);
+      this.channel.postMessage({ kind: "ask" });
+    });
   }
 
   get token() {

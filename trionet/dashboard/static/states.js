@@ -1,6 +1,9 @@
 // The states of members and calls: a shape and a word each, and a colour beside them, never the colour alone.
 
 import { h, setAttr, setText, svg } from "./dom.js";
+import { cut } from "./format.js";
+
+const WORD_LENGTH = 60;
 
 const SHAPES = {
   alive: "disc",
@@ -17,9 +20,10 @@ const SHAPES = {
   joining: "dotted",
   waiting: "dotted",
   absent: "gap",
+  refuted: "check",
 };
 
-/** The shape of a state: "disc", "triangle", "cross", "ring", "dotted", "gap". */
+/** The shape of a state: "disc", "triangle", "cross", "ring", "dotted", "gap", "check". */
 export function shapeOf(state) {
   return SHAPES[state] ?? "ring";
 }
@@ -31,6 +35,7 @@ const PATHS = {
   ring: "M-3.9 0a3.9 3.9 0 1 0 7.8 0a3.9 3.9 0 1 0-7.8 0Z",
   dotted: "M-3.9 0a3.9 3.9 0 1 0 7.8 0a3.9 3.9 0 1 0-7.8 0Z",
   gap: "M-4.5 0H4.5",
+  check: "M-4 0.4L-1.2 3.4L4.4-3.4",
 };
 
 /** The glyph of a state, centred on (0, 0), 11 units wide, as an SVG path. */
@@ -51,7 +56,7 @@ export function stateBadge(state, word = state) {
     "span",
     { class: "state", "data-state": state },
     svg("svg", { viewBox: "-7 -7 14 14", class: "state-glyph", "aria-hidden": "true" }, glyph(state)),
-    h("span", { class: "state-word" }, word),
+    h("span", { class: "state-word" }, cut(word, WORD_LENGTH)),
   );
   return badge;
 }
@@ -59,6 +64,6 @@ export function stateBadge(state, word = state) {
 export function setState(badge, state, word = state) {
   setAttr(badge, "data-state", state);
   setGlyph(badge.querySelector("path"), state);
-  setText(badge.querySelector(".state-word"), word);
+  setText(badge.querySelector(".state-word"), cut(word, WORD_LENGTH));
   return badge;
 }

@@ -1,29 +1,9 @@
 // The documents that the node streams, kept up to date, and who wants which.
 
 import { merged } from "./patch.js";
+import { combined } from "./wants.js";
 
-const SINGLE = ["node", "rumor"];
-export const OF_LIMIT = 64;
-
-/** The sum of several wants: all topics, all SIDs up to the limit, and the first of what can be only one. */
-export function combined(wants) {
-  const topics = new Set();
-  const of = new Set();
-  const sum = {};
-  for (const want of wants) {
-    for (const topic of want?.topics ?? []) topics.add(topic);
-    for (const sid of want?.of ?? []) if (of.size < OF_LIMIT) of.add(sid);
-    for (const name of SINGLE) if (want?.[name]) sum[name] ??= want[name];
-  }
-  return { ...sum, topics: [...topics].sort(), of: [...of].sort() };
-}
-
-/** Whether a stream of `given` serves the topic as `want` needs it. */
-export function covers(given, want, topic) {
-  if (!given?.topics?.includes(topic)) return false;
-  if (SINGLE.includes(topic)) return given[topic] === want[topic];
-  return topic !== "details" || (want.of ?? []).every((sid) => given.of?.includes(sid));
-}
+const ALWAYS = new Set(["feed"]); // what the node says of the stream itself
 
 export class Store {
   #documents = new Map();
@@ -55,7 +35,7 @@ export class Store {
     if (want) this.#wants.set(owner, want);
     else this.#wants.delete(owner);
     const sum = this.wanted;
-    for (const topic of this.#documents.keys()) if (!sum.topics.includes(topic)) this.#documents.delete(topic);
+    for (const topic of this.#documents.keys()) if (!sum.topics.includes(topic) && !ALWAYS.has(topic)) this.#documents.delete(topic);
     this.#wanted(sum);
   }
 

@@ -380,3 +380,8 @@ def test_no_module_reads_texts_as_html() -> None:
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|new Function|document\.write", text), (
             path.name
         )
+
+
+def test_no_file_of_the_page_hides_one_that_it_shares_with_the_dashboard() -> None:
+    shared = STATIC.parents[2] / "dashboard" / "static"
+    assert {path.name for path in STATIC.iterdir()} & {path.name for path in shared.iterdir()} == set()

@@ -4,7 +4,7 @@ import { svg, clear } from "./dom.js";
 import {
   ARRIVES, AT, DROPS, EVENT, NODE, SENT, SOURCE, TARGET,
   apart, density, endOf, eventsInSight, inRows, messagesInSight, mostArrows, seconds, span, ticks,
-} from "./timeline.js";
+} from "./sight.js";
 import { familyOf, groupOf } from "./words.js";
 
 export const GUTTER = 76;

@@ -2,8 +2,8 @@
 
 import { append, h, svg } from "./dom.js";
 import { count, plural } from "./format.js";
-import { TimeLine } from "./time_line.js";
-import { seconds } from "./timeline.js";
+import { TimeLine } from "./run-line.js";
+import { seconds } from "./sight.js";
 import { plain } from "./words.js";
 
 /** Show a document, as Python writes it, in an empty page. */

@@ -1,6 +1,6 @@
 // What happened, in words, and the groups of what happens by which it is filtered.
 
-import { AT, EVENT, NODE, PEER, NAME, DETAIL, SENT, SOURCE, TARGET, KIND, ARRIVES, DROPS, SIZE, NUMBER, seconds, span } from "./timeline.js";
+import { AT, EVENT, NODE, PEER, NAME, DETAIL, SENT, SOURCE, TARGET, KIND, ARRIVES, DROPS, SIZE, NUMBER, seconds, span } from "./sight.js";
 
 const INTERNAL = "local/membership/";
 const GROUPS = { begin: "handlers", end: "handlers", call: "callers", answer: "callers", cancel: "callers", state: "views", rumor: "rumors", fault: "faults", note: "notes" };

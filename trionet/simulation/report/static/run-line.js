@@ -3,7 +3,7 @@
 import { clear, h, keyed, setAttr, setText, svg } from "./dom.js";
 import { count, plural } from "./format.js";
 import { GUTTER, drawChosen, drawHead, drawLanes, drawOverview, layoutOf } from "./drawing.js";
-import { AT, NODE, PEER, SENT, SOURCE, TARGET, around, handlers, mostArrows, moved, nearest, seconds, span, within, zoomed } from "./timeline.js";
+import { AT, NODE, PEER, SENT, SOURCE, TARGET, around, handlers, mostArrows, moved, nearest, seconds, span, within, zoomed } from "./sight.js";
 import { callOf, facts, familyOf, groupOf, isMessage, sentence } from "./words.js";
 
 const PAGE = 100, REACH = 9, MANY_NODES = 16, ANNOUNCED = 3;

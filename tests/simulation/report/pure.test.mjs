@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 const STATIC = "../../../trionet/simulation/report/static/";
-const time = await import(`${STATIC}timeline.js`);
+const time = await import(`${STATIC}sight.js`);
 const words = await import(`${STATIC}words.js`);
 
 /** Numbers that follow from a seed. */

@@ -67,6 +67,11 @@ export class MethodCard {
     this.#empty(text);
   }
 
+  /** Whether it shows this method of this target. */
+  isOf(target, service, method) {
+    return this.key !== undefined && this.target.kind === target.kind && this.target.name === target.name && this.service === service && this.method === method;
+  }
+
   /** What is written in the form now. */
   get written() {
     return this.fields?.written;

@@ -23,7 +23,7 @@ def run(*arguments: str, **environment: str) -> None:
         pytest.skip("node is not on PATH")
     done = subprocess.run(
         [node, *arguments], capture_output=True, text=True, timeout=240, env=os.environ | environment, check=False
-    )  # noqa: S603 - our own files
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -67,3 +67,38 @@ def test_no_module_names_another_host_or_has_inline_code() -> None:
         assert not re.search(r"\binnerHTML\s*=|insertAdjacentHTML|\beval\(|new Function|document\.write", text), (
             path.name
         )
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of ``#rrggbb`` (WCAG 2.2)."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_texts_and_signs_stand_out_from_their_grounds(theme: int) -> None:
+    tokens = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", (STATIC / "app.css").read_text())
+    colours = {name: both[theme] for name, *both in tokens}
+    grounds = ["ground", "surface", "raised", "hover", "accent-soft"]
+    for text in ("text", "muted", "accent", "alive", "suspect", "failed", "left", "joining"):
+        for ground in grounds:
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for text, ground in (
+        ("suspect", "suspect-soft"),
+        ("failed", "failed-soft"),
+        ("text", "suspect-soft"),
+        ("text", "failed-soft"),
+        ("muted", "suspect-soft"),
+        ("muted", "failed-soft"),
+        ("on-accent", "accent"),
+        ("ground", "text"),
+    ):
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for ground in grounds[:3]:
+        assert contrast(colours["line-strong"], colours[ground]) >= 3, ("line-strong", ground)

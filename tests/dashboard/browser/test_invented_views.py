@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-MOST_ROWS = 100
+MOST_ROWS = 150
 
 
 @pytest.fixture(scope="module")

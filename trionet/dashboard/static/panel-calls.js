@@ -65,7 +65,7 @@ class Panel {
       body: this.body,
       measure: () => ({ rowHeight: rowHeight(this.grid), headHeight: this.head.offsetHeight }),
       keyOf: (item) => item.key,
-      make: (item) => this.row.make(item),
+      make: () => this.row.make(),
       update: (element, item, place) => this.row.update(element, item, place, item.key === this.selected),
     });
   }

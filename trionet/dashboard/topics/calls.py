@@ -43,7 +43,7 @@ _WITHIN_S: Final = 0.7
 _LEAST_READ: Final = 50
 _SILENT_S: Final = 60.0
 """How long the last report of a member that gives no more is shown."""
-_SPARE: Final = 50
+_SPARE: Final = 100
 _MOST_CHARS: Final = 200
 
 

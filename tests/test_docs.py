@@ -59,7 +59,8 @@ import os, warnings
 from trionet.cli.main import load
 warnings.simplefilter("ignore", ResourceWarning)  # a command leaves its standard streams to the end of its process
 os.dup2(1, 2)
-load("maelstrom").main({arguments})
+os.environ |= {settings}
+load({name!r}).main({arguments})
 """
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
@@ -289,8 +290,8 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 class Shell:
     """Runs the commands of one page: ``curl`` by httpx, those of trionet and ``pytest`` as processes, ``echo $?``.
 
-    ``$(command)`` stands for the output of a command. ``trionet maelstrom``, which needs no processes of its own, runs
-    in a fork that has imported trionet already.
+    ``$(command)`` stands for the output of a command. ``trionet`` runs in a fork that has imported it already, except for
+    ``trionet simulate``, which starts itself again.
     """
 
     def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack, runner: Runner) -> None:
@@ -319,10 +320,10 @@ class Shell:
             case ["pytest", *arguments]:
                 own = ["-p", "no:cacheprovider", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
-            case ["trionet", "maelstrom", *arguments]:
-                code = IN_A_FORK.format(arguments=arguments)
+            case ["trionet", name, *arguments] if name != "simulate":
+                code = IN_A_FORK.format(settings=settings, name=name, arguments=arguments)
                 self._status, output, _ = self._runner.run(Program(line, code, "", {}), self._folder)
-                return output
+                return self._as_shown(output)
             case ["trionet", *arguments]:
                 return self._as_shown(self._wait_for([sys.executable, "-m", "trionet", *arguments], settings))
             case ["echo", "$?"]:

@@ -290,8 +290,8 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 class Shell:
     """Runs the commands of one page: ``curl`` by httpx, those of trionet and ``pytest`` as processes, ``echo $?``.
 
-    ``$(command)`` stands for the output of a command. ``trionet`` runs in a fork that has imported it already, except for
-    ``trionet simulate``, which starts itself again.
+    ``$(command)`` stands for the output of a command. ``trionet`` runs in a fork that has imported it already; but
+    ``trionet simulate`` starts itself again, and so is a process of its own.
     """
 
     def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack, runner: Runner) -> None:

@@ -1,18 +1,19 @@
 """Search the logs of every node where they lie: only the lines that match travel.
 
 The caller reads one stream from each node, all at once. At the limit it stops reading, and that ends the searches and
-closes their files on every node, before the block is left. A node that fails is named, and hides no other. It prints::
+closes their files on every node, before the block is left. A node that fails is named, and hides no other. To try it on
+your machines, give each node the service and a folder::
+
+    LOGS=/var/log/nginx trionet-node --config '{"join": [...], "services": {"grep": "distributed_grep:Grep"}}'
+    trionet call --stream 10.0.0.1:8080 all/grep/search ' 5[0-9][0-9] '
+
+It prints::
 
     web-0 shop.log:3: GET /basket 500
     web-0 shop.log:5: GET /basket 500
     web-1 shop.log:2: GET /basket 500
     web-2 has failed: FileNotFoundError: [Errno 2] No such file or directory: ...
     the first 10 of many: 10; files that are still open: 0
-
-To try it on your machines, give each node this service, and a folder::
-
-    LOGS=/var/log trionet-node --config '{"join": [...], "services": {"grep": "distributed_grep:Grep"}}'
-    trionet call --stream ADDRESS all/grep/search oom-killer
 """
 
 from __future__ import annotations

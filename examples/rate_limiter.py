@@ -4,8 +4,8 @@ The member with the lowest SID keeps the bucket. Each node takes permits from it
 no message. Who waits, waits at the keeper; who gives up is cancelled there, too, and leaves the queue.
 
 Promised, while all members agree on the keeper: at most rate x seconds + burst permits, and a batch for each node that
-has not used it yet. A new keeper begins with a full bucket: a burst more. Not promised: during a partition each side has
-a keeper, so two sides permit twice as much; and until a death is noticed, some seconds, nobody gets new permits.
+has not used it yet. A new keeper begins with a full bucket: a burst more. Not promised: during a partition each side
+has a keeper, so two sides permit twice as much; and until a death is noticed, some seconds, nobody gets new permits.
 It prints::
 
     3 nodes share 200 permits a second

@@ -68,7 +68,7 @@ async def main() -> None:
     """Roll a feature out on three nodes, and switch it off."""
     async with trio.open_nursery() as nursery:
         first = await nursery.start(trionet.serve_node, trionet.NodeConfig(join=[]))
-        config = trionet.NodeConfig(join=[first.address])
+        config = trionet.NodeConfig(join=[str(first.address)])
         others = [await nursery.start(trionet.serve_node, config) for _ in range(2)]
         copies = [await Flags.open(node) for node in (first, *others)]
         print(f"without the flag: {[len(flags.users('basket')) for flags in copies]} of 1,000 users")

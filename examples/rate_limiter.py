@@ -94,7 +94,8 @@ async def main() -> None:
     async with trio.open_nursery() as nursery:
         nodes = [await nursery.start(trionet.serve_node, trionet.NodeConfig(join=[]))]
         for _ in range(2):
-            nodes.append(await nursery.start(trionet.serve_node, trionet.NodeConfig(join=[nodes[0].address])))
+            config = trionet.NodeConfig(join=[str(nodes[0].address)])
+            nodes.append(await nursery.start(trionet.serve_node, config))
         buckets = [Bucket(rate=200, burst=20) for _ in nodes]
         for node, bucket in zip(nodes, buckets, strict=True):
             await node.local.routes.put(bucket)

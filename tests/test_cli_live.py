@@ -315,7 +315,7 @@ def test_the_demo_shows_each_step_checks_it_and_leaves_no_process() -> None:
     assert steps == list("1234567")
     for text in ("Nodes", "A call", "A group-wide call", "A rumor", "A death", "The repair", "The end"):
         assert f". {text}" in done.stdout
-    assert done.stdout.endswith("docs/quickstart.md\n")
+    assert done.stdout.endswith("docs/first-cluster.md\n")
     assert "All results are as expected." in done.stdout
     pids = set(map(int, re.findall(r"from process (\d+)", done.stdout)))
     assert len(pids) == 6

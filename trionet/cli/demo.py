@@ -119,7 +119,7 @@ def demo(pause_s: float = 0.0) -> int:
         why = _why(exc) or f"it was not done after {_DEADLINE_S + 10 * pause_s:.0f} s"
         print(f"\nThe demo failed when it {tour.doing}: {why}", file=sys.stderr)
         return 1
-    print("\nAll results are as expected. Next: trionet up 3, and the quick start, docs/quickstart.md")
+    print("\nAll results are as expected. Next: trionet up 3, and a cluster in ten minutes, docs/first-cluster.md")
     check_written(sys.stdout)
     return 0
 

@@ -1,6 +1,10 @@
 """Sphinx's configuration."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "trionet"
 author = "The trionet authors"
@@ -9,6 +13,8 @@ version = release = version_of("trionet")
 
 extensions = [
     "myst_parser",
+    "offline_search",
+    "page_sources",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
@@ -16,6 +22,8 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = f"trionet {release}"
+html_static_path = ["_static"]
+html_extra_path = ["llms.txt"]
 exclude_patterns = ["_build"]
 
 default_role = "py:obj"  # docstrings write `name`

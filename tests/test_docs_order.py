@@ -104,3 +104,12 @@ def test_the_list_for_language_models_is_that_of_the_sections() -> None:
     assert text == LLMS["llms_txt"](), "write it anew: python docs/llms_txt.py"
     assert re.match(r"# \S.*\n\n> ", text)
     assert text.count("\n- [") == len(PAGES) - 1 - len(SECTIONS)
+
+
+def test_each_picture_is_shown_with_a_text_for_those_who_do_not_see_it() -> None:
+    shown = set()
+    for page in [README, *PAGES]:
+        for text, target in re.findall(r"!\[(.*?)\]\(([^)]+)\)", text_of(page), re.DOTALL):
+            assert len(text) > 20, f"{page.name} shows {target} without a description"
+            shown.add((page.parent / target).resolve())
+    assert shown == {path for path in (DOCS / "pictures").rglob("*.*") if path.is_file()}

@@ -1,0 +1,72 @@
+"""The measured figures of README.md and docs/ are those of the files in benchmarks/measured/."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from benchmarks import tables
+from benchmarks.results import Goal, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+NAMES = sorted({table.measured for table in tables.TABLES.values()})
+
+
+def test_the_tables_of_the_pages_are_those_of_the_files() -> None:
+    pages = tables.in_pages()
+    assert {page.name for page in pages} == {"README.md", "performance.md"}
+    for page, text in pages.items():
+        assert page.read_text(encoding="utf-8") == text, "write the tables anew: python -m benchmarks.tables"
+
+
+def test_the_five_figures_of_the_readme_are_beside_those_of_peers() -> None:
+    readme = tables.MEASURED.parents[1] / "README.md"
+    block = re.search(r"<!-- figures: README -->(.*?)<!-- end -->", readme.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in block[1].split("\n") if row][2:]
+    assert len(rows) == 5
+    for (_, name, own, form, peers), (_, shown, others) in zip(tables.FIVE, rows, strict=True):
+        column = re.findall(r"\[(.+?)\]", form)[0]
+        assert numbers([shown]) == numbers([tables.load(name).cell(own, column)])
+        cells = [tables.load(name).cell(peer, column) for peer in peers.values()]
+        assert numbers(others.split("; ")) == numbers(cells)
+
+
+def numbers(texts: Iterable[object]) -> list[float]:
+    found = [re.search(r"(\d[\d,.]*)[a-z/ ]*$", str(text)) for text in texts if text is not None]
+    return [float(match[1].replace(",", "")) for match in found if match]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_file_says_which_run_it_is_from(name: str) -> None:
+    measured = tables.load(name)
+    assert f"python -m benchmarks {name}" in measured.run
+    assert all(len(row) == len(measured.columns) for row in measured.rows)
+
+
+def test_a_table_of_a_new_run_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Result(
+        "Sealed links",
+        ["load", "plain", "sealed", "unit", "ratio", "from", "to"],
+        goals=[Goal("a: b", 0.9, True, 0.95)],
+    )
+    result.rows = [["a", 12345.6, 99.0, "calls/s", 0.954, None, None]]
+    facts = {"machine": {"cpus": 2}, "versions": {"trio": "0.35"}, "settings": {"rounds": 7}}
+    (tmp_path / "run.json").write_bytes(msgspec.json.encode(facts | {"results": {"sealed": result}}))
+    monkeypatch.setattr(tables, "MEASURED", tmp_path)
+    assert tables.take(tmp_path / "run.json") == ["sealed"]
+    assert "7 rounds; cpus 2, trio 0.35." in tables.load("sealed").run
+    text = tables.written("a\n<!-- figures: sealed -->\nold\n<!-- end -->\n")
+    assert "| a | 12,346 calls/s | 99 calls/s | 0.954 | | 0.9, reached |" in text
+    assert "old" not in text
+
+
+def test_a_figure_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no row 'gRPC 2' with a column '1: calls/s'"):
+        tables.load("calls").cell("gRPC 2", "1: calls/s")

@@ -6,8 +6,11 @@ The settings, errors and public names are compared in tests/test_docs.py, and th
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import re
+import runpy
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
@@ -128,6 +131,18 @@ def test_the_codes_of_errors_are_documented_with_their_names() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_every_example_is_in_the_list_of_examples(path: Path) -> None:
     assert f"(../examples/{path.name})" in (DOCS / "examples.md").read_text(encoding="utf-8")
+
+
+def test_the_house_has_its_floors_in_the_order_of_the_layers() -> None:
+    house = runpy.run_path(str(DOCS / "house.py"))
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0][
+        "layers"
+    ]
+    place = {name: index for index, layer in enumerate(layers) for name in re.findall(r"\w+", layer)}
+    floors = [[place[name] for name in modules] for _, modules, _ in house["FLOORS"]]
+    for above, below in itertools.pairwise(floors):
+        assert max(above) < min(below)
+    assert house["PICTURE"].read_text(encoding="utf-8") == house["house"](), "draw it anew: python docs/house.py"
 
 
 def test_the_table_of_m3_names_methods_that_exist() -> None:

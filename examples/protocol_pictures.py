@@ -3,9 +3,9 @@
 Each is an SVG that is written by hand, from the trace of a run with a fixed seed. They go into the working directory,
 or into a folder that is named: ``python examples/protocol_pictures.py docs/pictures/protocols``. It prints::
 
-    probe.svg: ping, ping_req, ack, indirect_ack
-    suspicion.svg: suspected twice, refuted once, failed once
-    rumor.svg: 30 of 30 nodes after ... ms, ... copies
+    probe.svg: ack, call, indirect_ack, ping, ping_req
+    suspicion.svg: ... times suspected, 4 times trusted again, 4 times held failed
+    rumor.svg: 30 of 30 nodes after ... ms; ... copies pushed, ... copies again, ... copies pulled
 """
 
 from __future__ import annotations

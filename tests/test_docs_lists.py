@@ -10,6 +10,8 @@ import itertools
 import pkgutil
 import re
 import runpy
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
@@ -143,6 +145,15 @@ def test_the_house_has_its_floors_in_the_order_of_the_layers() -> None:
     for above, below in itertools.pairwise(floors):
         assert max(above) < min(below)
     assert house["PICTURE"].read_text(encoding="utf-8") == house["house"](), "draw it anew: python docs/house.py"
+
+
+@pytest.mark.soak
+def test_the_pictures_of_the_protocols_are_those_that_the_example_draws(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "protocol_pictures.py"), str(tmp_path)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    shown = DOCS / "pictures" / "protocols"
+    drawn = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.svg")}
+    assert drawn == {path.name: path.read_text(encoding="utf-8") for path in shown.glob("*.svg")}
 
 
 def test_the_table_of_m3_names_methods_that_exist() -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Held", "HeldEntry", "RumorGroup", "SeenIds", "hash_of", "may_be_forgotten"]
 
 _MARGIN_S: Final = 1.0
+_ROUNDING_S: Final = 1e-6
 _FIRST_COMPARISONS: Final = 3
 _MOST_PAST: Final = 8192
 _MOST_STALE: Final = 64
@@ -129,7 +130,8 @@ class Held(msgspec.Struct, eq=False):
     def message(self, now: float) -> Rumor:
         """Return the message that carries it."""
         # One millisecond more, so that even a chain of holders that forward at once makes it older.
-        age_ms = int((now - self.born_at) * 1000) + 1
+        # The microsecond makes up for rounding: 1 ms after a birth at now - 0.001 are 1 ms, not 0.99999.
+        age_ms = int((now - self.born_at + _ROUNDING_S) * 1000) + 1
         return Rumor(self.gid, self.id, self.origin, age_ms, self.hops, self.payload)
 
     def size_bytes(self) -> int:

@@ -7,9 +7,9 @@ anything; its policy of content is never bypassed.
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from tests.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
@@ -28,7 +29,6 @@ __all__ = [
     "Pages",
     "find_chromium",
     "keep_picture",
-    "offences",
     "open_chromium",
     "why_no_browser",
 ]
@@ -40,7 +40,6 @@ WIDE: Final = (1280, 800)
 NARROW: Final = (400, 800)
 
 _MOST_PICTURES: Final = 3
-_SERIOUS: Final = {"serious", "critical"}
 _LOST: Final = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_EMPTY_RESPONSE")
 _LOST_TOO: Final = ("net::ERR_CONNECTION_RESET", "net::ERR_NETWORK_CHANGED", "net::ERR_SOCKET_NOT_CONNECTED")
 
@@ -62,8 +61,9 @@ def why_no_browser() -> str:
 @contextmanager
 def open_chromium() -> Generator[Browser]:
     """Run a browser for as long as the block lasts."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=1e3 * DEADLINE_S)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=find_chromium())
         try:
@@ -73,33 +73,24 @@ def open_chromium() -> Generator[Browser]:
 
 
 class Pages:
-    """The pages of one test: those of one `context` share a browser's storage, locks and connections."""
+    """Pages of one browser: they share its storage, locks and connections."""
 
-    def __init__(self, browser: Browser) -> None:
+    def __init__(self, browser: Browser, *, size: tuple[int, int] = WIDE, scheme: str = "light") -> None:
+        """Open pages of that size, for a user who prefers the colours of that `scheme`, ``light`` or ``dark``."""
         self.offences: list[str] = []
-        self._browser = browser
         self._hosts: set[str] = set()
         self._may_lose_node = False
-
-    def open(
-        self, url: str, *, size: tuple[int, int] = WIDE, scheme: str = "light", beside: Page | None = None
-    ) -> Page:
-        """Show a URL in a new page.
-
-        Args:
-            url: the page's.
-            size: of the window, in pixels.
-            scheme: ``light`` or ``dark``, as the user prefers.
-            beside: another page of the same browser window, instead of a fresh browser.
-        """
         options: dict[str, Any] = {"viewport": {"width": size[0], "height": size[1]}, "color_scheme": scheme}
-        context = beside.context if beside else self._browser.new_context(**options, reduced_motion="reduce")
-        context.set_default_timeout(1e3 * DEADLINE_S)
-        page = context.new_page()
+        self._context = browser.new_context(**options, reduced_motion="reduce")
+        self._context.set_default_timeout(1e3 * DEADLINE_S)
+        self._context.on("console", self._hear)
+        self._context.on("weberror", lambda found: self.offences.append(f"an exception: {found.error}"))
+        self._context.on("request", self._judge)
+
+    def open(self, url: str) -> Page:
+        """Show a URL in a new page."""
+        page = self._context.new_page()
         self._hosts.add(urlsplit(url).netloc)
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.offences.append(f"an exception: {error}"))
-        page.on("request", self._judge)
         page.goto(url, wait_until="domcontentloaded")
         return page
 
@@ -107,13 +98,17 @@ class Pages:
         """Allow what the browser itself says of a node that is no longer there."""
         self._may_lose_node = True
 
-    def close(self, name: str) -> None:
-        """Keep a picture of each page, called `name` and its number, and close them."""
-        shown = [page for context in self._browser.contexts for page in context.pages]
-        for number, page in enumerate(shown[:_MOST_PICTURES]):
+    def judge(self, test: str) -> None:
+        """Keep a picture of each page, with the name of the test, and fail if one did what none may do."""
+        name = re.sub(r"\W+", "_", test.removeprefix("test_")).strip("_")
+        for number, page in enumerate(self._context.pages[:_MOST_PICTURES]):
             keep_picture(page, f"{name}-{number}" if number else name)
-        for context in self._browser.contexts:
-            context.close()
+        found, self.offences = self.offences, []
+        assert found == []
+
+    def close(self) -> None:
+        """Close all pages."""
+        self._context.close()
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type not in {"error", "warning", "assert"}:
@@ -126,21 +121,6 @@ class Pages:
         parts = urlsplit(request.url)
         if parts.scheme not in {"data", "blob", "about"} and parts.netloc not in self._hosts:
             self.offences.append(f"a request to another host: {request.url}")
-
-
-def offences(page: Page) -> list[str]:
-    """Return what axe-core finds serious or critical in the page, with the elements."""
-    spec = importlib.util.find_spec("axe_playwright_python")
-    assert spec is not None
-    assert spec.origin is not None
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(Path(spec.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
-    return [
-        f"{violation['id']}: {violation['help']}: {[node['html'][:200] for node in violation['nodes']][:5]}"
-        for violation in found["violations"]
-        if violation["impact"] in _SERIOUS
-    ]
 
 
 def keep_picture(page: Page, name: str) -> Path:

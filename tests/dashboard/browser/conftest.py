@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,9 +32,9 @@ def pages(chromium: Browser, request: pytest.FixtureRequest) -> Generator[Pages]
     opened = Pages(chromium)
     try:
         yield opened
+        opened.judge(request.node.name)
     finally:
-        opened.close(re.sub(r"\W+", "_", request.node.name.removeprefix("test_")).strip("_"))
-    assert opened.offences == []
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
 
 from tests.commands import free_port, run
+from tests.dashboard.browser.browsers import keep_picture, why_no_browser
 from tests.dashboard.browser.fleets import open_fleet
 from tests.keyed_nodes import new_file
 from tests.node_processes import NodeProcess, launch, wait_ready
 from trionet import NodeConfig
+
+if not why_no_browser():
+    from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -60,41 +63,32 @@ def wait_state(page: Page, state: str) -> None:
     expect(page.locator("#link-state")).to_have_attribute("data-state", state)
 
 
+@pytest.mark.soak
 def test_seven_pages_of_one_browser_all_show_live_data(pair: Fleet, pages: Pages) -> None:
-    first = pages.open(pair.url)
-    opened = [first, *(pages.open(pair.url, beside=first) for _ in range(PAGES - 1))]
+    opened = [pages.open(pair.url) for _ in range(PAGES)]
     for page in opened:
         page.get_by_role("heading", name="2 members").wait_for()
     pair.ask("local/membership/set_tags", {"colour": "blue"})
-    sid = pair.server.address.sid
     for page in opened:
         page.bring_to_front()
-        page.goto(f"{pair.url}#/cluster/{sid}")
+        page.goto(f"{pair.url}#/cluster/{pair.server.address.sid}")
         page.locator(".member-card").get_by_text("colour=blue").wait_for()
 
 
-def test_a_ticket_in_the_fragment_is_exchanged_and_leaves_no_trace(
-    stack: ExitStack, pages: Pages, tmp_path: Path
-) -> None:
-    key_file = new_file(tmp_path)
-    node = start(stack, key_file=key_file)
-    url = run("dashboard", str(node.address), "--key-file", key_file, "--no-browser").out.strip()
-    page = pages.open(url)
-    page.get_by_role("heading", name="1 member").wait_for()
-    assert "#token=" in url
-    assert page.url == url_of(node)
-    assert page.evaluate("history.length") <= 2
-    page.go_back()
-    assert "token" not in page.url
-
-
-def test_a_token_that_may_only_read_disables_what_calls_and_says_why(
+def test_a_ticket_leaves_no_trace_and_a_token_that_may_only_read_disables_what_calls(
     stack: ExitStack, pages: Pages, tmp_path: Path
 ) -> None:
     key_file = new_file(tmp_path)
     node = start(stack, key_file=key_file, on_start="tests.dashboard.browser.fleets:expose")
     options = ["--key-file", key_file, "--no-browser", "--scope", "read"]
-    page = pages.open(run("dashboard", str(node.address), *options).out.strip())
+    url = run("dashboard", str(node.address), *options).out.strip()
+    page = pages.open(url)
+    page.get_by_role("heading", name="1 member").wait_for()
+    assert "#token=" in url
+    assert page.url == url_of(node)
+    page.go_back()
+    assert "token" not in page.url
+    page.go_forward()
     page.get_by_role("heading", name="1 member").wait_for()
     page.goto(f"{url_of(node)}#/services/node/{node.address.sid}/probe/sleep")
     button = page.get_by_role("button", name="Call, and act")
@@ -104,19 +98,26 @@ def test_a_token_that_may_only_read_disables_what_calls_and_says_why(
     expect(page.get_by_role("button", name="Send the rumor")).to_be_disabled()
 
 
-def test_an_open_page_does_not_delay_the_stop_of_its_node_and_says_that_it_is_gone(
+def test_an_open_page_does_not_delay_the_stop_of_its_node_and_connects_when_it_is_back(
     stack: ExitStack, pages: Pages
 ) -> None:
-    node = start(stack)
+    port = free_port()
+    node = start(stack, port=port)
     page = pages.open(url_of(node))
-    wait_state(page, "live")
+    page.get_by_role("heading", name="1 member").wait_for()
     pages.lose_node()
     node.process.send_signal(signal.SIGTERM)
     assert node.process.wait(DELAYED_S) == 0
     expect(page.locator("#outage")).to_contain_text("No connection since")
+    keep_picture(page, "a_node_is_gone")
+    start(stack, port=port)
+    page.get_by_role("button", name="Try now").click()
+    wait_state(page, "live")
+    expect(page.locator("#outage")).to_be_hidden()
 
 
-def test_a_page_connects_again_when_its_node_has_been_killed_and_started_again(stack: ExitStack, pages: Pages) -> None:
+@pytest.mark.soak
+def test_a_page_says_that_its_node_was_killed_and_connects_again_by_itself(stack: ExitStack, pages: Pages) -> None:
     port = free_port()
     node = start(stack, port=port)
     page = pages.open(url_of(node))
@@ -125,6 +126,4 @@ def test_a_page_connects_again_when_its_node_has_been_killed_and_started_again(s
     node.process.kill()
     expect(page.locator("#outage")).to_contain_text("No connection since")
     start(stack, port=port)
-    page.get_by_role("button", name="Try now").click()
     wait_state(page, "live")
-    expect(page.locator("#outage")).to_be_hidden()

@@ -90,7 +90,7 @@ export function countOf(sections) {
 }
 
 function makeSection() {
-  return h("section", { class: "method-section" }, h("h3", { class: "muted" }), h("ul"));
+  return h("section", { class: "method-section" }, h("h2", { class: "muted" }), h("ul"));
 }
 
 function makeService() {

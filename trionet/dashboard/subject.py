@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from random import Random
+
     from trionet.config import NodeConfig
     from trionet.events import Events
     from trionet.figures import NodeFigures
@@ -44,6 +46,10 @@ class Subject(Protocol):
     @property
     def calls(self) -> RunningCalls:
         """Its running calls, and those of its cluster."""
+
+    @property
+    def random(self) -> Random:
+        """Its random numbers."""
 
     @property
     def is_stopping(self) -> bool:

@@ -26,11 +26,13 @@ from trionet.version import __version__
 
 from .base import rpc
 from .call_inspection import CallInspection
+from .group_inspection import GroupInspection
 from .group_rules import description_of
 from .heap import heap_bytes
 from .log_ring import LogRing
 from .member import member_of
-from .service_table import Origin
+from .method_inspection import MethodInspection
+from .rumor_inspection import RumorInspection
 from .sight import SightInspection
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class Inspected(Protocol):
         """Return an iterator over its events from now on."""
 
 
-class Inspection(CallInspection, SightInspection):
+class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspection, SightInspection):
     """The local service ``inspection``."""
 
     _node: Inspected
@@ -188,54 +190,12 @@ class Inspection(CallInspection, SightInspection):
         absent = [(member, at) for member, at in absent if member.node != self._node.address]
         return shown + [_shown_member(member, now - at) for member, at in sorted(absent, key=lambda one: one[0].sid)]
 
-    @rpc(read=True)
-    def groups(self) -> list[dict[str, Any]]:
-        """Return the node's groups: members, rule and subset of each; see `GroupDescription`."""
-        return [self._shown_group(gid) for gid in self._groups.gids()]
-
-    def _shown_group(self, gid: str) -> dict[str, Any]:
-        rule, subset = self._groups.rule(gid), self._groups.subset(gid)
-        return {
-            "gid": gid,
-            "members": {sid: str(node) for sid, node in self._groups.members(gid).items()},
-            "where": None if rule is None else rule.description(),
-            "subset": description_of(subset) if callable(subset) else subset,
-        }
-
-    @rpc(read=True)
-    def services(self) -> list[dict[str, Any]]:
-        """Return the methods that other nodes can call, by gid, service and name."""
-        gids = [LOCAL, *(gid for gid in self._groups.gids() if gid != LOCAL)]
-        return [
-            {
-                "gid": gid,
-                "service": service,
-                "origin": self._origin(gid, service),
-                "method": name,
-                "signature": method.signature,
-                "is_read": method.is_read,
-                "is_stream": method.is_stream,
-            }
-            for gid in gids
-            for service in sorted(self._services(gid))
-            for name, method in sorted(self._services(gid)[service].items())
-        ]
-
     @property
     def _groups(self) -> Groups:
         return self._node.local.groups
 
     def _is_active(self) -> bool:
         return self._node.local.membership.is_active
-
-    def _services(self, gid: str) -> Mapping[str, Mapping[str, Any]]:
-        return self._router.methods.services(gid)
-
-    def _origin(self, gid: str, name: str) -> str:
-        if gid != LOCAL and name not in BUILT_IN:
-            return "template"
-        origin = Origin.BUILT_IN if gid != LOCAL else self._table.origin(name)
-        return "" if origin is None else origin.value
 
     @rpc(read=True)
     def statistics(self) -> dict[str, Any]:
@@ -288,20 +248,6 @@ class Inspection(CallInspection, SightInspection):
         async with aclosing(_ring().watch(_count(last))) as records:
             async for record in records:
                 yield record
-
-    @rpc(read=True)
-    def spread(self, gid: str, rumor: str) -> dict[str, Any]:
-        """Return how far a rumor that this node has sent is known to have come, and ask those who have not confirmed.
-
-        Args:
-            gid: its group.
-            rumor: its id.
-
-        Raises:
-            KeyDoesNotExist: nothing is known of it.
-            MalformedRequest: it is no id.
-        """
-        return msgspec.structs.asdict(self._node.local.gossip.spread(gid, rumor))
 
 
 def _shown_member(member: Member, seconds: float) -> dict[str, Any]:

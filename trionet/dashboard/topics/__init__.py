@@ -8,9 +8,15 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Topic
+from .calls import CallsTopic
 from .cluster import ClusterTopic, DetailsTopic
+from .groups import GroupsTopic
+from .methods import MethodsTopic
 from .news import NewsTopic
 from .node import NodeTopic
+from .rumor import RumorTopic
+from .services import ServicesTopic
+from .tasks import TasksTopic
 
 __all__ = ["TOPICS", "Topic"]
 
@@ -18,6 +24,12 @@ TOPICS: Final[dict[str, type[Topic]]] = {
     kind.name: kind
     for kind in (
         ClusterTopic,
+        CallsTopic,
+        MethodsTopic,
+        GroupsTopic,
+        RumorTopic,
+        ServicesTopic,
+        TasksTopic,
         DetailsTopic,
         NewsTopic,
         NodeTopic,

@@ -92,6 +92,7 @@ test("what a call needs and does is told before it is made", () => {
   assert.equal(deedOf(own, { is_read: true }), "It only reads: nothing changes on 10.0.0.1:80.");
   assert.equal(deedOf(group, { is_read: false }, 20), "It acts on each of the 20 members of kitchen, as soon as you call it.");
   assert.equal(dangerOf(group, "status", "stop", 2), "status.stop stops each of the 2 members of kitchen.");
+  assert.equal(dangerOf(whole, "status", "stop", 2), "status.stop stops the group kitchen of 2 members.");
   for (const [service, method] of [["status", "get"], ["counter", "stop"], ["constructor", "stop"], ["status", "constructor"]]) assert.equal(dangerOf(own, service, method), "");
 });
 

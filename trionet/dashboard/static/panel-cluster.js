@@ -17,10 +17,10 @@ const FEW = 20;
 class ClusterPanel {
   constructor(root, app, route) {
     Object.assign(this, { app, states: new Set(), words: [], inSight: [], frame: 0 });
-    const pick = (sid) => app.go(app.hash("cluster", sid === this.picked ? [] : [sid]));
+    const pick = (sid) => app.go(this.#placeOf(sid === this.picked ? undefined : sid));
     this.ring = new Ring({ app, onPick: pick });
-    this.table = new MembersTable({ app, onSight: (sids) => this.#sighted(sids), onChange: () => this.draw() });
-    this.card = new MemberCard({ app, onClose: () => app.go("#/cluster") });
+    this.table = new MembersTable({ app, onSight: (sids) => this.#sighted(sids), onChange: () => this.draw(), placeOf: (sid) => this.#placeOf(sid) });
+    this.card = new MemberCard({ app, onClose: () => app.go(this.#placeOf(undefined)) });
     this.timeline = new Timeline({ app, onPick: pick });
     this.title = h("h1", { class: "cluster-title" }, "Cluster");
     this.chips = h("div", { class: "toolbar chips", role: "group", "aria-label": "Show only these states" });
@@ -33,9 +33,11 @@ class ClusterPanel {
     this.above = h("div", { class: "cluster-above" });
     this.side = h("div", { class: "cluster-side" }, this.card.element, this.findings);
     this.main = h("div", { class: "cluster-main" }, this.ringCard, this.table.element);
-    this.body = h("div", { class: "cluster-body" }, this.main, this.side);
+    this.body = h("div", { class: "cluster-body", hidden: true }, this.main, this.side);
+    this.waiting = h("p", { class: "empty" }, "Waiting for what this node knows.");
     root.append(
       h("div", { class: "panel-head" }, this.title, this.chips, h("span", { class: "grow" }), this.filter, h("div", { class: "segmented", role: "group", "aria-label": "Shown as" }, this.asRing, this.asTable)),
+      this.waiting,
       this.above,
       this.body,
     );
@@ -90,6 +92,8 @@ class ClusterPanel {
     else this.table.show({ cluster, rows, total: all.length, picked: this.picked });
     this.timeline.show(this.app.store.get("news"), this.app.now());
     this.total = all.length;
+    this.waiting.hidden = true;
+    this.body.hidden = false;
     this.#wantDetails(all);
   }
 
@@ -109,7 +113,12 @@ class ClusterPanel {
   }
 
   #look(as) {
-    this.app.go(this.app.hash("cluster", this.picked ? [this.picked] : [], { as: as === "table" ? "table" : "" }));
+    this.app.go(this.#placeOf(this.picked, as));
+  }
+
+  /** The hash that shows a member, or none, in the form that is shown now. */
+  #placeOf(sid, as = this.asked) {
+    return this.app.hash("cluster", sid ? [sid] : [], { as: as === "table" ? as : "" });
   }
 
   #filtered() {
@@ -175,7 +184,7 @@ class ClusterPanel {
     const [head, views] = element.children;
     setState(head.children[0], item.state, "");
     setText(head.children[1], this.app.label(item.sid));
-    setAttr(head.children[1], "href", this.app.hash("cluster", [item.sid]));
+    setAttr(head.children[1], "href", this.#placeOf(item.sid));
     setText(head.lastChild, sentenceOf(item, this.app));
     const lines = [...item.others].map(([state, viewers]) => ({ state, text: `seen by ${named(viewers, this.app)}` }));
     if (item.viewers.length) lines.unshift({ state: "suspect", text: `seen by ${named(item.viewers, this.app)}` });

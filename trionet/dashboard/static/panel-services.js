@@ -118,7 +118,9 @@ class ServicesPanel {
       const again = this.again?.key === this.#keyOf(service, method) ? this.again : undefined;
       this.again = undefined;
       this.card.show({ target: this.target, service, method, form, size, before: again?.written, past: again?.shown });
-    } else if (document || !method) {
+    } else if (!document && method) {
+      if (!this.card.isOf(this.target, service, method)) this.card.showNone("Asking for its methods…");
+    } else {
       this.card.showNone(method ? `There is no method ${service}.${method} here.` : "Choose a method from the list: a form is made from its signature.");
     }
   }

@@ -1,7 +1,7 @@
 // Members as a ring: a glyph each, bars for the round trip, and lines for who suspects whom.
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
-import { ms, seconds } from "./format.js";
+import { cut, ms, seconds } from "./format.js";
 import { labelsOf, linesOf, sorted, suspectersOf } from "./members.js";
 import { BAR_START, barOf, chordOf, labelAt, placeOf, pointAt } from "./ring-layout.js";
 import { glyph, setGlyph } from "./states.js";
@@ -91,7 +91,7 @@ export class Ring {
     setAttr(text, "text-anchor", stand.anchor);
     setAttr(text, "transform", `translate(${stand.x} ${stand.y})${stand.turn ? ` rotate(${stand.turn})` : ""}`);
     setAttr(text, "dy", stand.turn ? 4 : null);
-    setText(text, label);
+    setText(text, cut(label, 24));
     setAttr(node, "data-self", self || null);
     setAttr(node, "tabindex", stop ? 0 : -1);
     setAttr(node, "data-state", row.status);

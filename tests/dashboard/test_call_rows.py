@@ -109,7 +109,7 @@ def test_every_reported_call_has_one_row_after_its_parent(reports: dict[NodeAddr
     rows = rows_of(reports)
     running = sum(len(report.calls) for report in reports.values())
     assert sum("begun" in row for row in rows.values()) == running
-    seen = set()
+    seen: set[str] = set()
     for key, row in rows.items():
         assert row.get("parent", key) in {key, *seen}
         assert row.get("state", "sent") in STATES

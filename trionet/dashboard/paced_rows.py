@@ -38,7 +38,8 @@ def paced(shown: _Rows, known: Mapping[str, dict[str, Any]], budget: float) -> t
             break
         del following[key]
         spent += len(key) + _REMOVAL
-    new, late = [], []
+    new: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    late: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
     for key, row in known.items():
         before = shown.get(key)
         if before is None:

@@ -10,6 +10,7 @@ import { VirtualRows } from "./virtual-rows.js";
 
 const TICK_MS = 200;
 const MOST_ERRORS = 5;
+const MOST_CUT = 3;
 const ORDERS = [
   ["oldest", "Oldest first"],
   ["newest", "Newest first"],
@@ -115,7 +116,9 @@ class Panel {
     const missing = Object.entries(errors);
     for (const [sid, text] of missing.slice(0, MOST_ERRORS)) lines.push(`No report of ${this.labelOf(sid)}: ${cut(text, 160)}`);
     if (missing.length > MOST_ERRORS) lines.push(`No report of ${plural(missing.length - MOST_ERRORS, "more node")}.`);
-    for (const [sid, omitted] of Object.entries(cuts)) lines.push(`The report of ${this.labelOf(sid)} is cut: ${plural(omitted, "more call")} there.`);
+    const cutOnes = Object.entries(cuts);
+    if (cutOnes.length > MOST_CUT) lines.push(`The reports of ${plural(cutOnes.length, "node")} are cut: ${plural(cutOnes.reduce((sum, [, omitted]) => sum + omitted, 0), "more call")} there.`);
+    else for (const [sid, omitted] of cutOnes) lines.push(`The report of ${this.labelOf(sid)} is cut: ${plural(omitted, "more call")} there.`);
     if (unseen) lines.push(`${plural(unseen, "call")} more than are shown: the oldest come first, and short ones may never be.`);
     if (turn > 1) lines.push(`A large cluster: each node is asked in turn, about every ${plural(turn, "second")}; those with calls more often.`);
     if (this.isHeld) lines.push("Held: what you see stays as it is, and the cluster goes on.");

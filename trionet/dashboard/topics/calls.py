@@ -19,6 +19,7 @@ from trionet.dashboard.paced_rows import paced
 from trionet.dashboard.rounds import Rounds
 
 from .base import Topic
+from .reasons import why
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
@@ -30,7 +31,7 @@ __all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_READ", "MOST_ROWS", "CallsTopic"]
 
 MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
-MOST_READ: Final = 4_000
+MOST_READ: Final = 2_000
 """The calls of each kind that are read in one gathering."""
 MOST_ROWS: Final = 2_000
 """The calls that are shown."""
@@ -44,7 +45,6 @@ _LEAST_READ: Final = 50
 _SILENT_S: Final = 60.0
 """How long the last report of a member that gives no more is shown."""
 _SPARE: Final = 100
-_MOST_CHARS: Final = 200
 
 
 class CallsTopic(Topic):
@@ -98,7 +98,7 @@ class CallsTopic(Topic):
             self._errors.pop(node.sid, None)
             self._rounds.note(node.sid, now, len(report.calls) + len(report.requests))
         for sid, error in errors.items():
-            self._errors[sid] = f"{type(error).__name__}: {error}"[:_MOST_CHARS]
+            self._errors[sid] = why(error, _WITHIN_S)
             self._rounds.note_failure(sid, now)
         present = set(members.values())
         self._errors = {sid: text for sid, text in self._errors.items() if sid in members}
@@ -125,7 +125,7 @@ class CallsTopic(Topic):
         self._budget -= spent
         total = sum(len(report.calls) for _, report in self._reports.values()) + sum(cut.values())
         shown = sum("ended" not in row for row in self._rows.values())
-        sids = {row["node"] for row in self._rows.values()} | {row.get("caller") for row in self._rows.values()}
+        sids: set[SID] = {row[name] for row in self._rows.values() for name in ("node", "caller") if name in row}
         document = {
             "calls": self._rows,
             "nodes": {sid: str(members[sid]) for sid in sorted({*sids, *self._errors, *cut} & members.keys())},

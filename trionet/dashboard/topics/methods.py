@@ -19,6 +19,7 @@ from trionet.replies import Replies
 from trionet.templates.fan_out import collect
 
 from .base import Topic
+from .reasons import why
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
@@ -37,7 +38,6 @@ BYTES_PER_S: Final = 20_000
 _FIGURES: Final = Remote(service="diagnosis", method="figures")
 _WITHIN_S: Final = 0.7
 _FIRST_BYTES: Final = 150_000
-_MOST_CHARS: Final = 200
 
 _Rows = dict[str, dict[str, Any]]
 
@@ -102,7 +102,7 @@ class MethodsTopic(Topic):
             self._errors.pop(sid, None)
             self._rounds.note(sid, now, 0)
         for sid, error in replies.errors.items():
-            self._errors[sid] = f"{type(error).__name__}: {error}"[:_MOST_CHARS]
+            self._errors[sid] = why(error, _WITHIN_S)
             self._rounds.note_failure(sid, now)
         self._figures = {sid: one for sid, one in self._figures.items() if sid in members and sid not in self._errors}
         self._errors = {sid: text for sid, text in self._errors.items() if sid in members}
@@ -113,4 +113,4 @@ class MethodsTopic(Topic):
         request = comm.prepare([], {}, _FIGURES, depth=PACKETS)
         with trio.move_on_after(_WITHIN_S):
             return await collect(nodes, lambda node: comm.call(node, request), partial=True, convert=figures_of)
-        return Replies({}, dict.fromkeys(nodes, CallTimeout(f"no answer within {_WITHIN_S:g} s")))
+        return Replies({}, dict.fromkeys(nodes, CallTimeout("no answer")))

@@ -108,6 +108,6 @@ def open_fleet(count: int = SIZE, **settings: Any) -> Generator[Fleet]:
         if count == 1:
             yield Fleet(server, [])
             return
-        seeds = [str(server.address)]
-        with open_crowd(count - 1, NodeConfig(join=seeds, **settings)) as others:
+        settings |= {"join": [str(server.address)], "port": settings.get("port", 0) and server.address.port + 1}
+        with open_crowd(count - 1, NodeConfig(**settings)) as others:
             yield Fleet(server, others)

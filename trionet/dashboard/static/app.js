@@ -56,8 +56,8 @@ class App {
     addEventListener("pagehide", () => this.tabs.want(null));
     addEventListener("pageshow", ({ persisted }) => persisted && this.#wanted());
     this.store.on("cluster", (cluster) => this.#tick(cluster));
-    this.store.want("frame", FRAME_WANTS);
     await this.#show();
+    this.store.want("frame", FRAME_WANTS);
   }
 
   /** Whether the token permits a scope: "read", "call" or "admin". */

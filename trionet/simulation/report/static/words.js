@@ -3,6 +3,7 @@
 import { AT, EVENT, NODE, PEER, NAME, DETAIL, SENT, SOURCE, TARGET, KIND, ARRIVES, DROPS, SIZE, NUMBER, seconds, span } from "./sight.js";
 
 const INTERNAL = "local/membership/";
+const OF_CALLS = ["call", "answer", "cancel", "begin", "end"];
 const GROUPS = { begin: "handlers", end: "handlers", call: "callers", answer: "callers", cancel: "callers", state: "views", rumor: "rumors", fault: "faults", note: "notes" };
 
 /** The group of an event: what the reader can hide. */
@@ -82,7 +83,7 @@ export function facts(row, run) {
   if (row[NODE] >= 0) named.push(["node", run.nodes[row[NODE]]]);
   if (row[PEER] >= 0) named.push(["peer", run.nodes[row[PEER]]]);
   if (run.names[row[NAME]]) named.push(["what", run.names[row[NAME]]]);
-  if (row[DETAIL]) named.push(["detail", row[DETAIL]]);
+  if (row[DETAIL]) named.push([OF_CALLS.includes(row[EVENT]) ? "call" : "detail", row[DETAIL]]);
   return named;
 }
 
@@ -90,6 +91,6 @@ export function facts(row, run) {
 export function callOf(row, run) {
   if (isMessage(row)) return "";
   const words = row[DETAIL].split(" ");
-  if (["call", "answer", "cancel", "begin", "end"].includes(row[EVENT])) return words[0];
+  if (OF_CALLS.includes(row[EVENT])) return words[0];
   return run.names[row[NAME]] === "OrphanedCall" ? words.at(-1) : "";
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ def taking(annotation: Any) -> dict[str, Any]:
     return parameters(method)["x"]
 
 
-@pytest.mark.parametrize(("annotation", "kind"), KINDS, ids=str)
+@pytest.mark.parametrize(
+    ("annotation", "kind"), KINDS, ids=[re.sub(" at 0x[0-9a-f]+", "", str(annotation)) for annotation, _ in KINDS]
+)
 def test_each_type_has_its_kind_of_input(annotation: Any, kind: str) -> None:
     assert taking(annotation)["type"] == kind
 

@@ -10,6 +10,8 @@ from trionet import NodeAddress, rpc
 from trionet.dashboard.topics import TOPICS, Topic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trionet import Node
     from trionet.dashboard.looked_at import LookedAt
 
@@ -24,6 +26,8 @@ class Invention:
 
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Any]] = {}
+        self._is_lively = False
+        self._turn = 0
 
     @rpc
     def show(self, topic: str, document: dict[str, Any]) -> None:
@@ -31,11 +35,30 @@ class Invention:
         self.documents[topic] = document
 
     @rpc
-    def change(self, sid: str, status: str) -> None:
-        """Change the state of a member."""
+    def live(self) -> None:
+        """Change all figures and the state of one member at each gathering from now on."""
+        self._is_lively = True
+
+    @rpc
+    def tag(self, sid: str, name: str, value: str) -> None:
+        """Give a member a tag."""
+        tags = self.documents["cluster"]["members"][sid]["tags"]
+        self._change(sid, tags=tags | {name: value})
+
+    def _change(self, sid: str, **changes: object) -> None:
         cluster = self.documents["cluster"]
-        member = cluster["members"][sid] | {"status": status}
+        member = cluster["members"][sid] | changes
         self.documents["cluster"] = cluster | {"members": cluster["members"] | {sid: member}}
+
+    def gathered(self, topic: str, looked_at: LookedAt) -> dict[str, Any]:
+        """Return the document of a topic for its viewers."""
+        if self._is_lively and topic == "cluster":
+            self._turn += 1
+            sids = list(self.documents["cluster"]["members"])
+            self._change(sids[self._turn % len(sids)], status=("alive", "suspect")[self._turn % 2])
+        if self._is_lively and topic == "details":
+            return details_of(looked_at.of, self._turn)
+        return self.documents[topic]
 
 
 def _topic(name: str, invention: Invention) -> type[Topic]:
@@ -49,7 +72,7 @@ def _topic(name: str, invention: Invention) -> type[Topic]:
                 found: dict[str, Any] = await super().gather(looked_at)
                 return found
             await trio.lowlevel.checkpoint()
-            return invention.documents[name]
+            return invention.gathered(name, looked_at)
 
         def view(self, document: dict[str, Any], looked_at: LookedAt) -> dict[str, Any] | None:
             if name != "details" or name not in invention.documents:
@@ -84,8 +107,8 @@ def cluster_of(count: int) -> dict[str, Any]:
     return {"self": next(iter(members)), "cluster": "invented", "now": BEGUN + 5000, "members": members, "views": {}}
 
 
-def details_of(cluster: dict[str, Any], turn: int = 0) -> dict[str, Any]:
-    """Return the topic ``details`` of all members of a cluster; another `turn` has other numbers."""
+def details_of(sids: Iterable[str], turn: int = 0) -> dict[str, Any]:
+    """Return the topic ``details`` of some members; another `turn` has other numbers."""
     return {
         sid: {
             "rtt_ms": round(0.2 + (index * 7 + turn * 3) % 90 / 10, 2),
@@ -98,5 +121,5 @@ def details_of(cluster: dict[str, Any], turn: int = 0) -> dict[str, Any]:
             "uptime_s": 5000 - index + turn,
             "heap_used": 9_000_000 + 1000 * ((index + turn) % 500),
         }
-        for index, sid in enumerate(cluster["members"])
+        for index, sid in enumerate(sids)
     }

@@ -227,7 +227,7 @@ test("what is seen of a rumor is explained in two lines", () => {
   const members = { o: { ms: 0, way: "sent", copies: 1 }, a: { ms: 1, way: "push", copies: 2, from: "o" }, b: { ms: 9, way: "pull", copies: 1, from: "a" } };
   const lines = explained({ members, copies: 4, duplicates: 2 });
   assert.equal(lines.length, 2);
-  assert.match(lines[0], /to 1 of the others itself.*1 got it by such a push/);
+  assert.match(lines[0], /pushed it to 1 of the others first.*1 got it by such a push/);
   assert.match(lines[1], /1 saw its id announced.*2 of 4 copies/);
   assert.match(explained({ members: {} })[0], /Nobody has told yet/);
 });

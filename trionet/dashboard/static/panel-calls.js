@@ -28,7 +28,7 @@ class Panel {
     this.document = { calls: {}, nodes: {}, errors: {}, cut: {} };
     this.#build(root);
     this.update(route);
-    this.ends = [app.store.on("cluster", (cluster) => this.clock.sample(cluster.now - 0.5)), app.store.on("calls", (calls) => this.#take(calls))];
+    this.ends = [app.store.on("cluster", ({ now }) => this.clock.sample(Number.isInteger(now) ? now - 0.5 : now)), app.store.on("calls", (calls) => this.#take(calls))];
     this.timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -255,7 +255,7 @@ class Panel {
       return;
     }
     const keys = below(this.tree, key).filter((one) => !this.tree.rows[one].ended);
-    const answer = await askToCancel(this.app, { key, keys, rows: this.document.calls, labelOf: (sid) => this.labelOf(sid) });
+    const answer = await askToCancel(this.app, { key, keys, rows: this.document.calls, labelOf: (sid) => this.labelOf(sid), onSure: (text) => this.answers.replaceChildren(h("p", { class: "notice" }, text)) });
     if (answer === null) return;
     const notice = answerNotice(answer, (sid) => this.labelOf(sid), () => notice.remove());
     this.answers.replaceChildren(notice);

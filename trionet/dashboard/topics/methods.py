@@ -47,7 +47,8 @@ class MethodsTopic(Topic):
 
     The document: ``methods``: the rows of the whole cluster, by ``service/method``; see
     `trionet.dashboard.method_rows.method_rows`; ``node``: ``sid``, and ``methods`` at the node that is looked at;
-    ``nodes``: the addresses of the members that have told their figures, by SID; ``errors``: why others haven't.
+    ``nodes``: the addresses of the members that have told their figures, by SID; ``errors``: why others haven't;
+    ``has_rates``: whether any has told them twice, so that there are rates.
     """
 
     name: ClassVar[str] = "methods"
@@ -69,6 +70,7 @@ class MethodsTopic(Topic):
         self._shown = {sid: rows for sid, rows in self._shown.items() if not sid or sid in by_node}
         return {
             "methods": self._next("", list(found.values()), BYTES_PER_S),
+            "has_rates": any(one.rates is not None for one in found.values()),
             "by_node": {sid: self._next(sid, one, BYTES_PER_S // len(by_node)) for sid, one in by_node.items()},
             "nodes": {sid: str(members[sid]) for sid in found},
             "errors": dict(self._errors),
@@ -86,7 +88,7 @@ class MethodsTopic(Topic):
         by_node = document["by_node"]
         sid = next((sid for sid in looked_at.nodes if sid in by_node), None)
         node = {} if sid is None else {"sid": sid, "methods": by_node[sid]}
-        return {"methods": document["methods"], "node": node, "nodes": document["nodes"], "errors": document["errors"]}
+        return {name: value for name, value in document.items() if name != "by_node"} | {"node": node}
 
     async def _ask(self, members: dict[SID, NodeAddress]) -> None:
         """Ask those members for their figures whose turn it is."""

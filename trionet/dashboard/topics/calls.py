@@ -38,7 +38,7 @@ MOST_BYTES: Final = 1_000_000
 """The most of their rows."""
 BYTES_PER_S: Final = 40_000
 """The changes of a second, on average."""
-BURST_BYTES: Final = 300_000
+_BURST_BYTES: Final = 300_000
 """The first document may be so large: a thousand calls."""
 
 _WITHIN_S: Final = 0.7
@@ -71,7 +71,7 @@ class CallsTopic(Topic):
         self._outcomes = Outcomes()
         self._rows: dict[str, Row] = {}
         self._made_at, self._due_at = 0.0, 0.0
-        self._budget = float(BURST_BYTES)
+        self._budget = float(_BURST_BYTES)
         self._document: dict[str, Any] = {}
 
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class CallsTopic(Topic):
 
     def _made(self, members: dict[SID, NodeAddress], now: float) -> dict[str, Any]:
         """Return a document of the reports."""
-        self._budget = min(BURST_BYTES, self._budget + BYTES_PER_S * max(0.0, min(60.0, now - self._made_at)))
+        self._budget = min(_BURST_BYTES, self._budget + BYTES_PER_S * max(0.0, min(60.0, now - self._made_at)))
         self._made_at = now
         cut = {node.sid: report.omitted for node, (_, report) in self._reports.items() if report.omitted}
         known = call_rows(self._reports, self._rows)

@@ -122,3 +122,15 @@ async def test_a_member_that_does_not_answer_is_told_and_asked_less_often(
         await trio.sleep(3)
         assert silent not in glances.latest or glances.latest[silent].at == asked_at
         nursery.cancel_scope.cancel()
+
+
+async def test_news_has_accusers_whatever_they_are_called(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_node(NodeConfig(join=[]), fabric=MemoryFabric()) as a:
+        driver, swim = a._agent.driver, a._agent.swim  # noqa: SLF001
+        accused = Statement("127.0.0.9:9", 1, int(State.ALIVE), 1)
+        by = (f"{a.address}", "no address at all", "x" * 100)
+        driver.act(swim.receive("127.0.0.9:9", accused, driver.now()))
+        suspected = Statement("127.0.0.9:9", 1, int(State.SUSPECT), 1, {}, tuple(sorted(by)))
+        driver.act(swim.receive("127.0.0.9:9", suspected, driver.now()))
+        news = await gathered(a, "news", Glances(a))
+        assert [(one["kind"], one.get("by")) for one in news.values()] == [("joined", None), ("suspect", [a.sid])]

@@ -124,7 +124,8 @@ async def test_methods_have_rates_over_the_cluster_and_at_one_node() -> None:
             desk.release.set()
         topic = MethodsTopic(a.node)
         looked_at = LookedAt(nodes=(b.node.sid,))
-        await document_when(topic, lambda found: len(found["nodes"]) == 2, looked_at)
+        document = await document_when(topic, lambda found: len(found["nodes"]) == 2, looked_at)
+        assert not document["methods"].get("desk/hold")
         for desk in (a, b, b):
             await desk.node.local.comm.send([], desk.remote(desk.node.address, "hold"))
 
@@ -134,6 +135,7 @@ async def test_methods_have_rates_over_the_cluster_and_at_one_node() -> None:
 
         document = await document_when(topic, is_known, looked_at)
         assert document["methods"]["desk/hold"]["made"]["total"] == 3
+        assert document["has_rates"]
         view = topic.view(document, looked_at)
         assert view is not None
         assert view["node"]["sid"] == b.node.sid

@@ -39,7 +39,7 @@ KINDS: list[tuple[Any, str]] = [
     *[(int, "int"), (float, "float"), (bool, "bool"), (str, "str"), (bytes, "bytes"), (datetime, "datetime")],
     *[(uuid.UUID, "uuid"), (list[int], "list"), (dict[str, int], "dict"), (Size, "choice"), (Order, "dict")],
     *[(Literal["x", "y", 3], "choice"), (Pair, "list"), (set[int], "list"), (date, "str"), (int | str, "json")],
-    *[(Annotated[int, msgspec.Meta(ge=0)], "int"), (Any, "json"), (Callable[[], None], "json"), (object(), "json")],
+    *[(Annotated[int, msgspec.Meta(ge=0)], "int"), (Any, "json"), (Callable[[], None], "json"), (3.5, "json")],
     *[(int | None, "int"), (Literal["x"] | None, "choice"), (Mapping[str, int], "dict"), ("Unknown", "json")],
 ]
 

@@ -117,7 +117,7 @@ def method_rows(nodes: Iterable[FiguresOverTime]) -> dict[str, dict[str, Any]]:
 
 
 def _most(row: dict[str, Any]) -> float:
-    return max(side.get("per_s", 0.0) for side in row.values())
+    return max(float(side.get("per_s", 0.0)) for side in row.values())
 
 
 def _rates(parts: list[MethodRates]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _rates(parts: list[MethodRates]) -> dict[str, Any]:
         for outcome, count in part.outcomes.items():
             if outcome != "ok":
                 errors[outcome] = errors.get(outcome, 0.0) + count / part.seconds
-    found = {
+    found: dict[str, Any] = {
         "per_s": _short(sum(part.per_s for part in parts)),
         "p50_ms": _ms(whole.latency_s(0.5)),
         "p99_ms": _ms(whole.latency_s(0.99)),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trionet import Node
     from trionet.dashboard.looked_at import LookedAt
 
-__all__ = ["BEGUN", "Invention", "cluster_of", "details_of", "expose"]
+__all__ = ["BEGUN", "Invention", "calls_of", "cluster_of", "details_of", "expose"]
 
 BEGUN: Final = 1_790_000_000
 """The time at which invented members began, in seconds."""
@@ -123,3 +123,18 @@ def details_of(sids: Iterable[str], turn: int = 0) -> dict[str, Any]:
         }
         for index, sid in enumerate(sids)
     }
+
+
+def calls_of(count: int, now: float) -> dict[str, Any]:
+    """Return the topic ``calls`` of that many calls at one time: trees of forty, over twenty nodes."""
+    nodes = {address.sid: str(address) for address in (NodeAddress("10.0.0.1", 8080 + number) for number in range(20))}
+    sids = list(nodes)
+    rows: dict[str, Any] = {}
+    for number in range(count):
+        root = number - number % 40
+        row = {"node": sids[number % 20], "service": "shop", "method": "order", "begun": now - 100 + number / 100}
+        if number != root:
+            row |= {"method": "pay", "parent": f"{sids[root % 20]}:id-{root}", "deadline": now + 60 + number}
+        rows[f"{sids[number % 20]}:id-{number}"] = row
+    found = {"errors": {sids[3]: "no answer within 0.7 s"}, "cut": {sids[4]: 7}, "unseen": 7, "turn_s": 1}
+    return {"calls": rows, "nodes": nodes, "total": count + 7, "now": now} | found

@@ -128,6 +128,7 @@ test("methods are sorted by each column, and those without a value come last", (
   assert.deepEqual(names({ by: "total", descending: true }, "TILL"), ["till/get", "till/add"]);
   assert.deepEqual(rowsOf(METHODS, "made").map((row) => row.name), ["till/get"]);
   assert.equal(rows.find((row) => row.name === "till/add").errors_per_s, 0.5, "a cancelled call is no error");
+  assert.deepEqual(rowsOf({ a: { served: { total: 3 } } }, "served", false)[0], { name: "a", per_s: undefined, p50_ms: undefined, p99_ms: undefined, errors: {}, errors_per_s: undefined, total: 3 });
   assert.equal(errorsText({ error: 0.5, timeout: 2 }, String), "timeout 2/s, error 0.5/s");
 });
 

@@ -7,7 +7,7 @@ import { count, cut, plural } from "./format.js";
 const MOST_LISTED = 8;
 
 /** Ask, and cancel. Returns the node's answer, or {failure}; null if the reader has thought better of it. */
-export async function askToCancel(app, { key, keys, rows, labelOf }) {
+export async function askToCancel(app, { key, keys, rows, labelOf, onSure }) {
   const row = rows[key];
   const id = idOf(key);
   const twins = Object.keys(rows).filter((one) => one !== key && idOf(one) === id && !rows[one].ended);
@@ -22,6 +22,7 @@ export async function askToCancel(app, { key, keys, rows, labelOf }) {
   );
   const isSure = await app.confirm({ title: inner > 0 ? `Cancel ${plural(keys.length, "call")}?` : "Cancel this call?", text, action: "Cancel the call", danger: true });
   if (!isSure) return null;
+  onSure(`Cancelling ${nameOf(row)} at ${labelOf(row.node)} …`);
   try {
     const answer = await app.call("local/inspection/cancel_call", [id]);
     return { id, ...answer.value };

@@ -6,6 +6,7 @@ import { count } from "./format.js";
 import { setState, stateBadge } from "./states.js";
 
 const DEEPEST = 24; // deeper rows are drawn at this level
+const QUICK_MS = 8000; // a shorter time left is animated by the browser, a longer one moves with the ticks
 let number = 0;
 
 export class CallRow {
@@ -19,15 +20,15 @@ export class CallRow {
     return setState(stateBadge("running"), glyphOf(row), wordOf(row));
   }
 
-  make(item) {
+  /** Make the element of a row, which may become that of other rows later. */
+  make() {
     number += 1;
-    const { key } = item;
     const parts = {
       indent: h("span", { class: "call-indent", "aria-hidden": "true" }),
-      fold: h("span", { class: "call-fold", "aria-hidden": "true", onclick: (event) => this.#fold(event, key) }),
+      fold: h("span", { class: "call-fold", "aria-hidden": "true", onclick: (event) => this.#fold(event) }),
       name: h("span", { class: "call-name mono" }),
       inner: h("span", { class: "call-inner muted" }),
-      state: this.badge(item.row),
+      state: this.badge({}),
       node: h("span", { class: "mono" }),
       bar: h("span", { class: "call-bar", "aria-hidden": "true" }),
       left: h("span", { class: "call-left" }),
@@ -39,7 +40,7 @@ export class CallRow {
     const cell = (place, ...children) => h("div", { role: "gridcell", class: `call-cell call-cell-${place}` }, ...children);
     const element = h(
       "div",
-      { role: "row", class: "call-row", id: `call-${number}`, "data-key": key, onclick: () => this.onSelect(key), ondblclick: () => this.onFold(key) },
+      { role: "row", class: "call-row", id: `call-${number}`, onclick: () => this.onSelect(element.dataset.key), ondblclick: () => this.onFold(element.dataset.key) },
       cell(0, parts.indent, parts.fold, parts.name, parts.inner),
       cell(1, parts.state),
       cell(2, parts.node),
@@ -51,15 +52,16 @@ export class CallRow {
     return element;
   }
 
-  #fold(event, key) {
+  #fold(event) {
     event.stopPropagation();
-    this.onFold(key);
+    this.onFold(event.target.closest("[role=row]").dataset.key);
   }
 
   update(element, item, place, isSelected) {
     const parts = this.#parts.get(element);
     const { row } = item;
     parts.row = row;
+    setAttr(element, "data-key", item.key);
     setAttr(element, "aria-level", item.level + 1);
     setAttr(element, "aria-posinset", item.position);
     setAttr(element, "aria-setsize", item.size);
@@ -95,10 +97,11 @@ export class CallRow {
     parts.left.classList.toggle("muted", row.deadline === undefined);
     parts.left.classList.toggle("is-over", left.isOver);
     setAttr(parts.bar, "data-soon", left.share !== null && left.share < 0.2 ? "" : null);
+    if (!parts.animation && left.share !== null) setStyle(parts.fill, "transform", `scaleX(${left.share.toFixed(3)})`);
     setText(parts.age, row.begun === undefined ? "" : short(now - row.begun));
   }
 
-  /** Let the bar of the time left run down by itself: the browser moves it, not the page. */
+  /** Let the bar of a short time left run down by itself: the browser moves it, not the page. */
   #animate(parts, row) {
     const isOn = row.deadline !== undefined && row.begun !== undefined && !row.ended;
     parts.bar.hidden = !isOn;
@@ -106,8 +109,9 @@ export class CallRow {
     if (parts.animated === wanted) return;
     parts.animated = wanted;
     parts.animation?.cancel();
-    if (!isOn) return;
-    const whole = Math.max(0.001, row.deadline - row.begun) * 1000;
+    parts.animation = null;
+    const whole = (row.deadline - row.begun) * 1000;
+    if (!isOn || !(whole > 0 && whole < QUICK_MS) || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     parts.animation = parts.fill.animate([{ transform: "scaleX(1)" }, { transform: "scaleX(0)" }], { duration: whole, fill: "both" });
     parts.animation.currentTime = Math.min(whole, Math.max(0, (this.clock.now() - row.begun) * 1000));
   }

@@ -7,6 +7,7 @@ import { PANELS } from "./panels.js";
 const THEMES = ["system", "light", "dark"];
 const WORDS = { idle: "idle", connecting: "connecting", live: "live", lost: "no connection", locked: "token needed" };
 const KEY = "trionet-theme";
+const SOON_S = 600;
 
 export class Frame {
   constructor(app) {
@@ -19,6 +20,7 @@ export class Frame {
     this.#showTheme();
     this.trouble = document.getElementById("trouble");
     app.store.on("cluster", (cluster) => this.#showWhere(cluster));
+    app.store.on("cluster", (cluster) => this.#speakOfFailures(cluster));
     app.store.on("feed", (feed) => this.#showTrouble(feed));
   }
 
@@ -40,6 +42,8 @@ export class Frame {
     setText(document.getElementById("link-word"), WORDS[link.state]);
     document.body.classList.toggle("stale", link.state === "lost" || link.state === "locked");
     clearInterval(this.countdown);
+    if (link.state === "lost" && !this.lostAt) this.speak("No connection to the node.");
+    if (link.state === "live" && this.lostAt) this.speak("Connected again.");
     if (link.state === "lost") {
       this.lostAt ??= Date.now();
       this.countdown = setInterval(() => this.#showOutage(), 1000);
@@ -79,15 +83,33 @@ export class Frame {
   #showWhere(cluster) {
     if (!cluster) return;
     const self = cluster.members?.[cluster.self];
-    const scope = this.known?.keyed ? ` · may ${this.known.scope}` : "";
-    setText(document.getElementById("where"), `${cluster.cluster ? `${cluster.cluster} · ` : ""}seen from ${self?.address ?? short(cluster.self)}${scope}`);
+    const scope = this.known?.keyed ? ` · may ${this.known.scope}${this.#tokenEnds()}` : "";
+    setText(document.getElementById("where"), `${cluster.cluster ? `${cut(cluster.cluster, 40)} · ` : ""}seen from ${cut(self?.address ?? short(cluster.self), 60)}${scope}`);
     this.#showTitle();
+  }
+
+  /** For screen readers alone, and seldom: what one must not miss. */
+  speak(text) {
+    setText(document.getElementById("spoken"), text);
+  }
+
+  #speakOfFailures(cluster) {
+    const failed = failedOf(cluster);
+    const fresh = this.failed ? [...failed].filter((sid) => !this.failed.has(sid)) : [];
+    this.failed = failed;
+    if (fresh.length) this.speak(`${fresh.slice(0, 3).map((sid) => this.app.label(sid)).join(", ")}${fresh.length > 3 ? ` and ${fresh.length - 3} more` : ""} failed.`);
   }
 
   #showTrouble(feed) {
     const errors = Object.entries(feed.errors ?? {});
     this.trouble.hidden = errors.length === 0;
     setText(this.trouble, errors.map(([topic, text]) => `Not up to date: ${topic} (${cut(text, 200)})`).join(". "));
+  }
+
+  /** How long the token is good, when that is not long. */
+  #tokenEnds() {
+    const left = this.known.expires - this.app.now();
+    return left < SOON_S ? ` for ${seconds(left)}` : "";
   }
 
   #showTitle() {
@@ -98,16 +120,26 @@ export class Frame {
   }
 
   #showOutage() {
-    const link = this.link;
-    this.outage.hidden = link.state !== "lost" || Date.now() - this.lostAt < 1000;
+    const { state, text, retryAt } = this.link;
+    const lost = state === "lost" && Date.now() - this.lostAt >= 1000;
+    this.outage.hidden = !lost && state !== "locked";
     if (this.outage.hidden) return;
-    this.text ??= h("span");
-    this.wait ??= h("span", { class: "muted" });
-    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.retry() }, "Try now");
-    if (!this.outage.firstChild) this.outage.append(this.text, this.wait, this.retry);
+    if (!this.outage.firstChild) this.#makeOutage();
+    const [words, wait, retry, token] = this.outage.children;
     const since = this.lostAt / 1000;
-    setText(this.text, `No connection since ${clock(since)} (${seconds(Date.now() / 1000 - since)}): ${link.text}. What you see is from then.`);
-    setText(this.wait, `Next attempt in ${seconds(Math.max(0, Math.ceil((link.retryAt - Date.now()) / 1000)))}`);
+    setText(words, lost ? `No connection since ${clock(since)} (${seconds(Date.now() / 1000 - since)}): ${cut(text, 200)}. What you see is from then.` : "The node needs a token, or another one.");
+    setText(wait, lost ? `Next attempt in ${seconds(Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)))}` : "");
+    retry.hidden = !lost;
+    token.hidden = lost;
+  }
+
+  #makeOutage() {
+    const button = (word, act) => h("button", { type: "button", class: "button", onclick: act }, word);
+    this.outage.append(h("span"), h("span", { class: "muted" }), button("Try now", () => this.app.retry()), button("Give a token", () => this.app.askToken(this.link.text)));
   }
 }
 
+
+function failedOf(cluster) {
+  return new Set(Object.keys(cluster.members ?? {}).filter((sid) => cluster.members[sid].status === "failed"));
+}

@@ -10,7 +10,7 @@ import { ItemList, outcome } from "./outcome.js";
 import { streamed } from "./stream-call.js";
 import { stateBadge } from "./states.js";
 import { callOf, dangerOf, deedOf, placeOf, scopeOf } from "./target.js";
-import { unwrapped } from "./values.js";
+import { isIndefinite, unwrapped } from "./values.js";
 
 const LIMIT_S = 30;
 const TICK_MS = 100;
@@ -65,6 +65,11 @@ export class MethodCard {
     if (this.key === undefined && this.nothing === text) return;
     this.stop();
     this.#empty(text);
+  }
+
+  /** Whether it shows this method of this target. */
+  isOf(target, service, method) {
+    return this.key !== undefined && this.target.kind === target.kind && this.target.name === target.name && this.service === service && this.method === method;
   }
 
   /** What is written in the form now. */
@@ -162,7 +167,8 @@ export class MethodCard {
     const label = (sid) => this.app.label(sid);
     let shown;
     try {
-      const answer = await this.app.call(call.path, call.args, call.kwargs, { signal, timeout_s });
+      const kwargs = call.target.kind === "group" ? { ...call.kwargs, partial: true } : call.kwargs; // what has come when its time is over
+      const answer = await this.app.call(call.path, call.args, kwargs, { signal, timeout_s });
       const failed = Object.keys(answer.errors ?? {}).length;
       Object.assign(entry, failed ? { state: "failed", word: `${failed} of ${failed + Object.keys(answer.values ?? {}).length} failed` } : { state: "ok", word: "value" });
       shown = outcome({ answer, tookMs: took(), label });
@@ -172,7 +178,7 @@ export class MethodCard {
         shown = h("div", { class: "outcome" }, h("div", { class: "outcome-head" }, stateBadge("cancelled", "cancelled by you: it may have happened"), h("span", { class: "muted num" }, ms(took()))));
       } else {
         const told = isForwarded(call) ? unwrapped(error) : error;
-        Object.assign(entry, { state: "failed", word: told.name });
+        Object.assign(entry, { state: isIndefinite(told) ? "suspect" : "failed", word: told.name });
         if (this.key === entry.key) this.fields.refuse(told);
         shown = outcome({ error: told, tookMs: took(), label });
       }

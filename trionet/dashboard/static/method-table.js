@@ -12,13 +12,17 @@ export const COLUMNS = [
   { id: "total", title: "Total", of: (row) => row.total },
 ];
 
-/** The rows of one side, "served" or "made": {name, per_s, p50_ms, p99_ms, errors, errors_per_s, total}. */
-export function rowsOf(methods, side) {
+/**
+ * The rows of one side, "served" or "made": {name, per_s, p50_ms, p99_ms, errors, errors_per_s, total}.
+ *
+ * Without rates so far (hasRates), the rates are undefined, and not 0.
+ */
+export function rowsOf(methods, side, hasRates = true) {
   return Object.entries(methods ?? {})
     .filter(([, row]) => row[side])
     .map(([name, row]) => {
-      const { per_s = 0, p50_ms, p99_ms, errors = {}, total = 0 } = row[side];
-      const errors_per_s = Object.entries(errors).reduce((sum, [outcome, rate]) => (outcome === "cancelled" ? sum : sum + rate), 0);
+      const { per_s = hasRates ? 0 : undefined, p50_ms, p99_ms, errors = {}, total = 0 } = row[side];
+      const errors_per_s = per_s === undefined ? undefined : Object.entries(errors).reduce((sum, [outcome, rate]) => (outcome === "cancelled" ? sum : sum + rate), 0);
       return { name, per_s, p50_ms, p99_ms, errors, errors_per_s, total };
     });
 }

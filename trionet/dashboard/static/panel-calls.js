@@ -1,7 +1,7 @@
 // The running calls of the cluster, as a tree that lives.
 
 import { askToCancel, answerNotice } from "./call-cancel.js";
-import { CallDetails } from "./call-details.js";
+import { CallDetails, NEEDS_ADMIN } from "./call-details.js";
 import { CallRow } from "./call-row.js";
 import { Clock, STATES, below, matcher, summaryOf, treeOf, visibleRows } from "./call-tree.js";
 import { h, keyed, setAttr, setText } from "./dom.js";
@@ -10,6 +10,7 @@ import { VirtualRows } from "./virtual-rows.js";
 
 const TICK_MS = 200;
 const MOST_ERRORS = 5;
+const MOST_CUT = 3;
 const ORDERS = [
   ["oldest", "Oldest first"],
   ["newest", "Newest first"],
@@ -27,7 +28,7 @@ class Panel {
     this.document = { calls: {}, nodes: {}, errors: {}, cut: {} };
     this.#build(root);
     this.update(route);
-    this.ends = [app.store.on("cluster", (cluster) => this.clock.sample(cluster.now - 0.5)), app.store.on("calls", (calls) => this.#take(calls))];
+    this.ends = [app.store.on("cluster", ({ now }) => this.clock.sample(Number.isInteger(now) ? now - 0.5 : now)), app.store.on("calls", (calls) => this.#take(calls))];
     this.timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -65,7 +66,7 @@ class Panel {
       body: this.body,
       measure: () => ({ rowHeight: rowHeight(this.grid), headHeight: this.head.offsetHeight }),
       keyOf: (item) => item.key,
-      make: (item) => this.row.make(item),
+      make: () => this.row.make(),
       update: (element, item, place) => this.row.update(element, item, place, item.key === this.selected),
     });
   }
@@ -115,7 +116,9 @@ class Panel {
     const missing = Object.entries(errors);
     for (const [sid, text] of missing.slice(0, MOST_ERRORS)) lines.push(`No report of ${this.labelOf(sid)}: ${cut(text, 160)}`);
     if (missing.length > MOST_ERRORS) lines.push(`No report of ${plural(missing.length - MOST_ERRORS, "more node")}.`);
-    for (const [sid, omitted] of Object.entries(cuts)) lines.push(`The report of ${this.labelOf(sid)} is cut: ${plural(omitted, "more call")} there.`);
+    const cutOnes = Object.entries(cuts);
+    if (cutOnes.length > MOST_CUT) lines.push(`The reports of ${plural(cutOnes.length, "node")} are cut: ${plural(cutOnes.reduce((sum, [, omitted]) => sum + omitted, 0), "more call")} there.`);
+    else for (const [sid, omitted] of cutOnes) lines.push(`The report of ${this.labelOf(sid)} is cut: ${plural(omitted, "more call")} there.`);
     if (unseen) lines.push(`${plural(unseen, "call")} more than are shown: the oldest come first, and short ones may never be.`);
     if (turn > 1) lines.push(`A large cluster: each node is asked in turn, about every ${plural(turn, "second")}; those with calls more often.`);
     if (this.isHeld) lines.push("Held: what you see stays as it is, and the cluster goes on.");
@@ -248,11 +251,11 @@ class Panel {
     const row = key === null ? null : this.document.calls[key];
     if (!row || row.ended) return;
     if (!this.app.can("admin")) {
-      this.app.say(`${this.app.reason("admin")}.`);
+      this.app.say(NEEDS_ADMIN);
       return;
     }
     const keys = below(this.tree, key).filter((one) => !this.tree.rows[one].ended);
-    const answer = await askToCancel(this.app, { key, keys, rows: this.document.calls, labelOf: (sid) => this.labelOf(sid) });
+    const answer = await askToCancel(this.app, { key, keys, rows: this.document.calls, labelOf: (sid) => this.labelOf(sid), onSure: (text) => this.answers.replaceChildren(h("p", { class: "notice" }, text)) });
     if (answer === null) return;
     const notice = answerNotice(answer, (sid) => this.labelOf(sid), () => notice.remove());
     this.answers.replaceChildren(notice);

@@ -89,7 +89,7 @@ class Panel {
 
   #noteHistory() {
     const now = this.app.now();
-    if (!this.document || document.body.classList.contains("stale") || now - (this.notedAt ?? 0) < 0.8) return;
+    if (!this.document?.has_rates || document.body.classList.contains("stale") || now - (this.notedAt ?? 0) < 0.8) return;
     this.notedAt = now;
     for (const [side] of SIDES) for (const row of rowsOf(this.methods, side)) histories.add(`${this.sid} ${side} ${row.name}`, now, { per_s: row.per_s, p99_ms: row.p99_ms });
     histories.trim(now);
@@ -98,7 +98,7 @@ class Panel {
   draw() {
     for (const button of this.sides.children) setAttr(button, "aria-pressed", String(button.dataset.side === this.side));
     for (const [id, head] of this.heads) setAttr(head, "aria-sort", id === this.order.by ? (this.order.descending ? "descending" : "ascending") : null);
-    const all = rowsOf(this.methods, this.side);
+    const all = rowsOf(this.methods, this.side, this.document?.has_rates);
     const rows = sorted(all, this.order, this.filter.value);
     const shown = rows.slice(0, MOST_SHOWN);
     const now = this.app.now();

@@ -1,6 +1,6 @@
 // A long list of rows of one height, of which only those in sight are elements.
 
-import { keyed, setStyle } from "./dom.js";
+import { setStyle } from "./dom.js";
 
 const AROUND = 8; // so many rows more above and below, for a fast scroll
 
@@ -21,14 +21,17 @@ export function scrollFor({ place, top, height, rowHeight }) {
 export class VirtualRows {
   #items = [];
   #frame = 0;
+  #height = 0; // of the scroller; to read it again and again would make the browser lay the page out each time
   #placeOf = new Map();
+  #elements = new Map();
 
   /**
    * Args:
    *   scroller: the element that scrolls. body: the one in it that has the rows.
    *   measure() returns {rowHeight, headHeight}: of one row, and how much of the scroller a head covers. Asked again
    *     when the scroller's size changes, because the rows of a narrow page are higher.
-   *   keyOf(item); make(item) returns an element; update(element, item, place) brings it up to date.
+   *   keyOf(item); make() returns an element; update(element, item, place) makes it show an item, now this one, later
+   *     another.
    *   keep: the key of a row that is there wherever it is, or null: the one with the focus.
    */
   constructor({ scroller, body, measure, keyOf, make, update }) {
@@ -47,6 +50,7 @@ export class VirtualRows {
   }
 
   #measured() {
+    this.#height = 0;
     Object.assign(this, this.measure());
     this.#extend();
     this.#later();
@@ -65,7 +69,7 @@ export class VirtualRows {
   }
 
   elementOf(key) {
-    return [...this.body.children].find((row) => row.dataset.key === key);
+    return this.#elements.get(key);
   }
 
   get pageSize() {
@@ -83,22 +87,41 @@ export class VirtualRows {
 
   draw() {
     const { scroller, rowHeight } = this;
-    const { first, last } = rangeOf({ top: scroller.scrollTop, height: scroller.clientHeight, rowHeight, count: this.#items.length });
+    this.#height ||= scroller.clientHeight;
+    const { first, last } = rangeOf({ top: scroller.scrollTop, height: this.#height, rowHeight, count: this.#items.length });
     const places = [];
     const kept = this.keep === null ? -1 : this.placeOf(this.keep);
     if (kept >= 0 && kept < first) places.push(kept);
     for (let place = first; place < last; place += 1) places.push(place);
     if (kept >= last) places.push(kept);
-    keyed(
-      this.body,
-      places,
-      (place) => this.keyOf(this.#items[place]),
-      (place) => this.make(this.#items[place]),
-      (row, place) => {
-        setStyle(row, "transform", `translateY(${place * rowHeight}px)`);
-        this.update(row, this.#items[place], place);
-      },
-    );
+    this.#place(places);
+  }
+
+  /** Give each place an element: its own, if it has one; else one that is out of sight, moved; else a new one. */
+  #place(places) {
+    const { body, rowHeight } = this;
+    const wanted = new Set(places.map((place) => this.keyOf(this.#items[place])));
+    const free = [];
+    for (const [key, row] of this.#elements) {
+      if (wanted.has(key)) continue;
+      this.#elements.delete(key);
+      free.push(row);
+    }
+    let next = body.firstChild;
+    for (const place of places) {
+      const item = this.#items[place];
+      const key = this.keyOf(item);
+      let row = this.#elements.get(key);
+      if (!row) {
+        row = free.pop() ?? this.make();
+        this.#elements.set(key, row);
+      }
+      if (row === next) next = next.nextSibling;
+      else body.insertBefore(row, next);
+      setStyle(row, "transform", `translateY(${place * rowHeight}px)`);
+      this.update(row, item, place);
+    }
+    for (const row of free) row.remove();
   }
 
   #later() {

@@ -8,17 +8,17 @@ cluster does.
 from __future__ import annotations
 
 import time
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
 from trionet.dashboard.call_rows import Row, call_rows
 from trionet.dashboard.ended_rows import EndedRows, Outcomes
-from trionet.dashboard.paced_rows import paced
+from trionet.dashboard.paced_rows import first_rows, paced
 from trionet.dashboard.rounds import Rounds
 
 from .base import Topic
+from .reasons import why
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
@@ -26,25 +26,26 @@ if TYPE_CHECKING:
     from trionet.identity import SID, NodeAddress
     from trionet.protocols.call_reports import NodeReport
 
-__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_READ", "MOST_ROWS", "CallsTopic"]
+__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_BYTES", "MOST_READ", "MOST_ROWS", "CallsTopic"]
 
 MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
-MOST_READ: Final = 4_000
+MOST_READ: Final = 2_000
 """The calls of each kind that are read in one gathering."""
 MOST_ROWS: Final = 2_000
 """The calls that are shown."""
+MOST_BYTES: Final = 1_000_000
+"""The most of their rows."""
 BYTES_PER_S: Final = 40_000
 """The changes of a second, on average."""
-BURST_BYTES: Final = 300_000
+_BURST_BYTES: Final = 300_000
 """The first document may be so large: a thousand calls."""
 
 _WITHIN_S: Final = 0.7
 _LEAST_READ: Final = 50
 _SILENT_S: Final = 60.0
 """How long the last report of a member that gives no more is shown."""
-_SPARE: Final = 50
-_MOST_CHARS: Final = 200
+_SPARE: Final = 100
 
 
 class CallsTopic(Topic):
@@ -70,7 +71,7 @@ class CallsTopic(Topic):
         self._outcomes = Outcomes()
         self._rows: dict[str, Row] = {}
         self._made_at, self._due_at = 0.0, 0.0
-        self._budget = float(BURST_BYTES)
+        self._budget = float(_BURST_BYTES)
         self._document: dict[str, Any] = {}
 
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class CallsTopic(Topic):
             self._errors.pop(node.sid, None)
             self._rounds.note(node.sid, now, len(report.calls) + len(report.requests))
         for sid, error in errors.items():
-            self._errors[sid] = f"{type(error).__name__}: {error}"[:_MOST_CHARS]
+            self._errors[sid] = why(error, _WITHIN_S)
             self._rounds.note_failure(sid, now)
         present = set(members.values())
         self._errors = {sid: text for sid, text in self._errors.items() if sid in members}
@@ -110,14 +111,14 @@ class CallsTopic(Topic):
 
     def _made(self, members: dict[SID, NodeAddress], now: float) -> dict[str, Any]:
         """Return a document of the reports."""
-        self._budget = min(BURST_BYTES, self._budget + BYTES_PER_S * max(0.0, min(60.0, now - self._made_at)))
+        self._budget = min(_BURST_BYTES, self._budget + BYTES_PER_S * max(0.0, min(60.0, now - self._made_at)))
         self._made_at = now
         cut = {node.sid: report.omitted for node, (_, report) in self._reports.items() if report.omitted}
         known = call_rows(self._reports, self._rows)
         gone = {key: row for key, row in self._rows.items() if key not in known and row["node"] not in cut}
         self._outcomes.note({node.sid: report.ends for node, (_, report) in self._reports.items()})
         self._ended.add(gone, members, self._outcomes, now)
-        rows = dict(islice(known.items(), MOST_ROWS))
+        rows = first_rows(known, MOST_ROWS, MOST_BYTES)
         for row in rows.values():
             if row["node"] in self._errors:
                 row["silent"] = True
@@ -125,7 +126,7 @@ class CallsTopic(Topic):
         self._budget -= spent
         total = sum(len(report.calls) for _, report in self._reports.values()) + sum(cut.values())
         shown = sum("ended" not in row for row in self._rows.values())
-        sids = {row["node"] for row in self._rows.values()} | {row.get("caller") for row in self._rows.values()}
+        sids: set[SID] = {row[name] for row in self._rows.values() for name in ("node", "caller") if name in row}
         document = {
             "calls": self._rows,
             "nodes": {sid: str(members[sid]) for sid in sorted({*sids, *self._errors, *cut} & members.keys())},

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import trio
 
 from trionet.message import BUILT_IN
-from trionet.services.group_inspection import group_digest
 
 from .asking import Turns, ask, cut, present
 from .base import Topic
@@ -46,6 +45,7 @@ class GroupsTopic(Topic):
         super().__init__(subject)
         self._turns = Turns(_MOST_ASKED, _EVERY_S)
         self._digests: dict[SID, dict[str, str]] = {}
+        self._own: dict[str, tuple[str, dict[str, Any]]] = {}
         self._held: dict[tuple[SID, str], tuple[str, dict[str, Any]]] = {}
 
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
@@ -53,12 +53,16 @@ class GroupsTopic(Topic):
         del looked_at
         await trio.lowlevel.checkpoint()
         inspection, members = self.subject.local.inspection, present(self.subject)
-        own = {one["gid"]: one for one in inspection.groups() if one["gid"] != _SAME_EVERYWHERE}
+        digests = inspection.group_digests()
+        digests.pop(_SAME_EVERYWHERE, None)
+        own = self._own = {
+            gid: kept if (kept := self._own.get(gid)) and kept[0] == digest else (digest, inspection.group(gid))
+            for gid, digest in list(digests.items())[:_MOST_GROUPS]
+        }
         await self._ask(members)
-        digests = {gid: group_digest(group) for gid, group in own.items()}
         await self._fetch(members, digests)
         gids = sorted({*own, *(gid for held in self._digests.values() for gid in held)})
-        return {gid: self._shown(gid, own.get(gid), digests.get(gid)) for gid in gids[:_MOST_GROUPS]}
+        return {gid: self._shown(gid, own.get(gid, (None, None))[1], digests.get(gid)) for gid in gids[:_MOST_GROUPS]}
 
     async def _ask(self, members: Mapping[SID, Any]) -> None:
         """Ask the members whose turn it is for their digests."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import trio
 
 from trionet.dashboard.method_rows import FiguresOverTime, bounded_figures, figures_of, method_rows
-from trionet.dashboard.paced_rows import paced
+from trionet.dashboard.paced_rows import first_rows, paced
 from trionet.dashboard.rounds import Rounds
 from trionet.errors import CallTimeout
 from trionet.message import Remote
@@ -19,6 +19,7 @@ from trionet.replies import Replies
 from trionet.templates.fan_out import collect
 
 from .base import Topic
+from .reasons import why
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
@@ -26,18 +27,19 @@ if TYPE_CHECKING:
     from trionet.figures import NodeFigures
     from trionet.identity import SID, NodeAddress
 
-__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_ROWS", "MethodsTopic"]
+__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_BYTES", "MOST_ROWS", "MethodsTopic"]
 
 MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
 MOST_ROWS: Final = 500
+MOST_BYTES: Final = 300_000
+"""The most of their rows."""
 BYTES_PER_S: Final = 20_000
 """The changes of a second; half of the rest is for the methods of a single node."""
 
 _FIGURES: Final = Remote(service="diagnosis", method="figures")
 _WITHIN_S: Final = 0.7
 _FIRST_BYTES: Final = 150_000
-_MOST_CHARS: Final = 200
 
 _Rows = dict[str, dict[str, Any]]
 
@@ -47,7 +49,8 @@ class MethodsTopic(Topic):
 
     The document: ``methods``: the rows of the whole cluster, by ``service/method``; see
     `trionet.dashboard.method_rows.method_rows`; ``node``: ``sid``, and ``methods`` at the node that is looked at;
-    ``nodes``: the addresses of the members that have told their figures, by SID; ``errors``: why others haven't.
+    ``nodes``: the addresses of the members that have told their figures, by SID; ``errors``: why others haven't;
+    ``has_rates``: whether any has told them twice, so that there are rates.
     """
 
     name: ClassVar[str] = "methods"
@@ -69,6 +72,7 @@ class MethodsTopic(Topic):
         self._shown = {sid: rows for sid, rows in self._shown.items() if not sid or sid in by_node}
         return {
             "methods": self._next("", list(found.values()), BYTES_PER_S),
+            "has_rates": any(one.rates is not None for one in found.values()),
             "by_node": {sid: self._next(sid, one, BYTES_PER_S // len(by_node)) for sid, one in by_node.items()},
             "nodes": {sid: str(members[sid]) for sid in found},
             "errors": dict(self._errors),
@@ -76,7 +80,7 @@ class MethodsTopic(Topic):
 
     def _next(self, sid: SID, figures: list[FiguresOverTime], budget: int) -> _Rows:
         """Return the rows to show next, of a node, or of the cluster if there is no SID."""
-        rows = dict(list(method_rows(figures).items())[:MOST_ROWS])
+        rows = first_rows(method_rows(figures), MOST_ROWS, MOST_BYTES)
         before = self._shown.get(sid)
         self._shown[sid], _ = paced(before or {}, rows, budget if before else _FIRST_BYTES)
         return self._shown[sid]
@@ -86,7 +90,7 @@ class MethodsTopic(Topic):
         by_node = document["by_node"]
         sid = next((sid for sid in looked_at.nodes if sid in by_node), None)
         node = {} if sid is None else {"sid": sid, "methods": by_node[sid]}
-        return {"methods": document["methods"], "node": node, "nodes": document["nodes"], "errors": document["errors"]}
+        return {name: value for name, value in document.items() if name != "by_node"} | {"node": node}
 
     async def _ask(self, members: dict[SID, NodeAddress]) -> None:
         """Ask those members for their figures whose turn it is."""
@@ -102,7 +106,7 @@ class MethodsTopic(Topic):
             self._errors.pop(sid, None)
             self._rounds.note(sid, now, 0)
         for sid, error in replies.errors.items():
-            self._errors[sid] = f"{type(error).__name__}: {error}"[:_MOST_CHARS]
+            self._errors[sid] = why(error, _WITHIN_S)
             self._rounds.note_failure(sid, now)
         self._figures = {sid: one for sid, one in self._figures.items() if sid in members and sid not in self._errors}
         self._errors = {sid: text for sid, text in self._errors.items() if sid in members}
@@ -113,4 +117,4 @@ class MethodsTopic(Topic):
         request = comm.prepare([], {}, _FIGURES, depth=PACKETS)
         with trio.move_on_after(_WITHIN_S):
             return await collect(nodes, lambda node: comm.call(node, request), partial=True, convert=figures_of)
-        return Replies({}, dict.fromkeys(nodes, CallTimeout(f"no answer within {_WITHIN_S:g} s")))
+        return Replies({}, dict.fromkeys(nodes, CallTimeout("no answer")))

@@ -29,6 +29,12 @@ reset_signals()  # at import: before any test, in every worker
 atexit.register(gc.freeze)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what all tests share, their own items included, out of each search for cycles: a tenth of all time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _same_log_level() -> Generator[None]:
     """Give the log back its level: commands that run in this process change it."""

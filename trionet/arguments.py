@@ -42,6 +42,8 @@ class Method:
 
     Attributes:
         call: the callable.
+        bind: returns the arguments to call it with: of the positional ones, those by name, and whether they are JSON of
+            a client that is no node. It raises `MalformedRequest` unless they fit the signature.
         is_stream: whether it is an async generator function.
         is_sync: whether it is a plain function, which needs no task.
         in_thread: whether it is a plain function that runs in a worker thread, and so needs a task.
@@ -56,6 +58,7 @@ class Method:
         "_plan",
         "abandon_on_cancel",
         "answer",
+        "bind",
         "call",
         "in_thread",
         "is_read",
@@ -84,6 +87,7 @@ class Method:
         # Other callables may have a hash and an equality of the user's code.
         make = _plan_of if isinstance(function, types.FunctionType) else _Plan
         self._plan = make(function, is_bound=is_bound)
+        self.bind: Callable[..., tuple[Sequence[Any], Mapping[str, Any]]] = self._plan.bind
         self.is_stream: bool = self._plan.is_stream
         self.in_thread: bool = in_thread
         self.abandon_on_cancel: bool = abandon_on_cancel
@@ -97,21 +101,6 @@ class Method:
     def signature(self) -> str:
         """Its name and parameters, for people."""
         return self._plan.shown()
-
-    def bind(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, is_json: bool = False
-    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return the arguments to call it with.
-
-        Args:
-            args: the positional ones.
-            kwargs: those by name.
-            is_json: whether they are JSON of a client that is no node.
-
-        Raises:
-            MalformedRequest: they don't fit the signature.
-        """
-        return self._plan.bind(args, kwargs, is_json)
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Check that a node with the same code accepts these arguments; return whether any of their types fit as well.
@@ -216,7 +205,7 @@ class _Plan:
         return list(bound.args), bound.kwargs
 
     def bind(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], is_json: bool
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], is_json: bool = False
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments to call it with; see `Method.bind`."""
         if not kwargs and self._needed <= len(args) <= self._most:

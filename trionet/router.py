@@ -121,7 +121,10 @@ class Router:
             TemporarilyUnavailable: the node is stopping.
             NotPermitted: its principal may not call it.
         """
-        method = self.find(call.gid, call.service, call.method)
+        try:
+            method = self.methods.by_name[call.gid][call.service][call.method]
+        except KeyError:
+            method = self.find(call.gid, call.service, call.method)  # which says why
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
         if self.access is not None and self.access.is_active:
@@ -140,7 +143,7 @@ class Router:
         """
         try:
             method = self.permitted(call)
-            args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
+            args, kwargs = method.bind(call.args, call.kwargs, call.is_json)
             if call.timeout_s is not None and call.timeout_s <= 0:
                 raise CallTimeout("its time was over before it could start")
         except TrionetError as exc:

@@ -7,7 +7,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Final, Protocol, TypeVar, overload
 
 from trionet.errors import MalformedRequest
 from trionet.identity import check_name
@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_OWN: Final = "trionet."
 
 _Marked = dict[str, tuple[str, Callable[..., Any], Mark]]
 """Attributes, functions and marks, by their names on the wire."""
@@ -149,32 +151,48 @@ def _marked(service: object) -> dict[str, Method]:
     """Return the marked methods of an object, by their names on the wire."""
     kind = type(service)
     marked: _Marked = {}
-    for attribute in dir(kind):
-        # An override without a mark is still exposed.
-        members = [base.__dict__[attribute] for base in kind.__mro__ if attribute in base.__dict__]
-        mark = next(filter(None, map(mark_of, members)), None)
-        if mark is None:
-            _check_hidden(kind, attribute, members)
-            continue
-        shown = f"{kind.__qualname__}.{attribute}"
-        if isinstance(members[0], property | functools.cached_property):
-            raise MalformedRequest(f"{shown} is marked with @trionet.rpc and is a property: make it a method")
+    for attribute, mark, member in _marks_of_own(kind) if kind.__module__.startswith(_OWN) else _marks_of(kind):
         function = getattr(service, attribute)
-        if isinstance(members[0], functools.singledispatchmethod):
+        if isinstance(member, functools.singledispatchmethod):
             function = _dispatching(function)
         if not callable(function):
             raise MalformedRequest(
-                f"{shown} is marked with @trionet.rpc, but a {type(function).__name__} can't be called"
+                f"{kind.__qualname__}.{attribute} is marked with @trionet.rpc, but a {type(function).__name__} can't "
+                f"be called"
             )
         _expose(marked, kind, mark, attribute, function)
     for attribute, function in _attributes_of(service).items():
         # Methods of other objects are not exposed.
-        if isinstance(function, types.FunctionType | functools.partial) and (mark := mark_of(function)) is not None:
-            _expose(marked, kind, mark, attribute, function_of(function))
+        if isinstance(function, types.FunctionType | functools.partial) and (own := mark_of(function)) is not None:
+            _expose(marked, kind, own, attribute, function_of(function))
     return {
         name: _method(function, mark, f"{kind.__qualname__}.{attribute}")
         for name, (attribute, function, mark) in marked.items()
     }
+
+
+def _marks_of(kind: type) -> list[tuple[str, Mark, Any]]:
+    """Return the marked attributes of a class, each with its mark and its first definition.
+
+    An override without a mark is still exposed.
+    """
+    found, bases = [], [base for base in kind.__mro__ if base is not object]
+    for attribute in dir(kind):
+        members = [base.__dict__[attribute] for base in bases if attribute in base.__dict__]
+        mark = next(filter(None, map(mark_of, members)), None)
+        if mark is None:
+            _check_hidden(kind, attribute, members)
+            continue
+        if isinstance(members[0], property | functools.cached_property):
+            raise MalformedRequest(
+                f"{kind.__qualname__}.{attribute} is marked with @trionet.rpc and is a property: make it a method"
+            )
+        found.append((attribute, mark, members[0]))
+    return found
+
+
+_marks_of_own: Callable[[type], list[tuple[str, Mark, Any]]] = functools.cache(_marks_of)
+"""Of trionet's own classes, which don't change: each node and each of its groups has many of these."""
 
 
 def _attributes_of(service: object) -> dict[str, Any]:

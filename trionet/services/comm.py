@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from trionet.async_blocks import async_block
 from trionet.call_counts import CallCounts
@@ -19,9 +19,10 @@ from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
 from trionet.under_trio import check_under_trio
-from trionet.user_code import is_a, shown
+from trionet.user_code import is_a
 
 from .base import rpc
+from .orphans import Orphans, check_orphans
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -34,14 +35,12 @@ if TYPE_CHECKING:
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm", "Orphans", "check_orphans"]
+
+__all__ = ["Comm"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _PREFIX_BITS: Final = 64
-
-Orphans = Literal["report", "raise"]
-"""The treatment of orphans: cancelled calls whose handlers did not confirm their end in time."""
 
 
 class Comm:
@@ -375,14 +374,6 @@ class Comm:
             return self.codec.decode(self.codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
-
-
-def check_orphans(orphans: Any) -> Orphans:
-    """Return `orphans`; raise `MalformedRequest` unless it is ``"report"`` or ``"raise"``."""
-    if orphans not in ("report", "raise"):
-        raise MalformedRequest(f"orphans is 'report' or 'raise', not {shown(orphans)}")
-    checked: Orphans = orphans
-    return checked
 
 
 @contextmanager

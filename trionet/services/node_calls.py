@@ -11,8 +11,8 @@ from trionet.histograms import SKIP, UNTIMED, begin_timed
 from trionet.identity import NodeAddress, check_gid, check_name
 from trionet.message import LOCAL
 
-from .comm import check_orphans
 from .groups import ALL
+from .orphans import check_orphans
 from .references import REFERENCE
 from .typed import check_kind, lowered_request, reference_of, typed_request
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trionet.transports.base import Request
 
     from . import LocalServices
-    from .comm import Orphans
+    from .orphans import Orphans
     from .references import Reference
 
 __all__ = ["NodeCalls"]

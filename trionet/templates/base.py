@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
     from trionet.services import LocalServices
-    from trionet.services.comm import Orphans
+    from trionet.services.orphans import Orphans
     from trionet.transports.base import Request
 
 __all__ = ["GroupContext", "Template"]

@@ -10,7 +10,7 @@ import trio
 from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, TrionetError
 from trionet.identity import check_name
-from trionet.services.comm import Orphans, check_orphans
+from trionet.services.orphans import Orphans, check_orphans
 from trionet.services.typed import check_kind, reference_of, typed_request
 
 from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all

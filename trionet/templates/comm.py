@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import rpc
-from trionet.services.comm import Orphans
+from trionet.services.orphans import Orphans
 
 from .base import Template
 from .fan_out import ALL_MEMBERS, Wait

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from trionet.protocols.mapping import MapEffect
     from trionet.replies import Done
     from trionet.services import LocalServices
-    from trionet.services.comm import Comm, Orphans
+    from trionet.services.comm import Comm
+    from trionet.services.orphans import Orphans
     from trionet.transports.base import Request
 
 __all__ = ["Calling", "MapRun", "MappedGroup"]

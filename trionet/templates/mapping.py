@@ -13,7 +13,7 @@ from trionet.errors import MalformedRequest, OrphanedCalls
 from trionet.nurseries import open_background_nursery
 from trionet.protocols.mapping import ItemMap
 from trionet.replies import Done
-from trionet.services.comm import Orphans
+from trionet.services.orphans import Orphans
 
 from .fan_out import check_bool
 from .map_items import check_items

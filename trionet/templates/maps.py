@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from trionet.services.comm import Comm, Orphans
+    from trionet.services.comm import Comm
+    from trionet.services.orphans import Orphans
     from trionet.transports.base import Request
 
     from .map_run import MappedGroup

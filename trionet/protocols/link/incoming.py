@@ -61,7 +61,8 @@ class IncomingCalls:
         Raises:
             FrameError: the peer broke the rules.
         """
-        if frame.msg_id in self.running or (frame.depth != PACKETS and self.is_full_at(frame.depth)):
+        is_full = self._running_at[frame.depth] >= self._max_calls  # as `is_full_at`, without the function call
+        if frame.msg_id in self.running or (is_full and frame.depth != PACKETS):
             raise FrameError(f"more than {self._max_calls} calls at once at one depth, or one number twice")
         self._liveness.used_at = self._liveness.heard_at
         return IncomingCall(frame, size, is_chunked, frame.credit or 0)

@@ -100,7 +100,7 @@ class Dashboard:
         for name in looked_at.topics:
             if name not in self._channels:
                 topic = TOPICS[name].begin(self._subject, self._glances)
-                self._channels[name] = channel = Channel(topic, self._news.tell)
+                self._channels[name] = channel = Channel(topic, self._news.tell, self._subject.address)
                 self._start(channel.run, f"dashboard {name}")
             self._channels[name].add(looked_at)
         if self._glancing is None and self._needs_glances():

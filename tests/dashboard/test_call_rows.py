@@ -12,7 +12,7 @@ from tests.protocols.made_up_reports import clusters
 from trionet.dashboard.call_rows import call_rows, key_of
 from trionet.dashboard.ended_rows import MOST_ENDED, SHOWN_S, EndedRows, Outcomes
 from trionet.dashboard.merge_patch import merge_patch
-from trionet.dashboard.paced_rows import paced
+from trionet.dashboard.paced_rows import first_rows, paced
 from trionet.dashboard.rounds import Rounds
 from trionet.identity import NodeAddress
 from trionet.protocols.call_reports import CallReport, EndCount, NodeReport, Pause, RequestReport
@@ -167,6 +167,18 @@ def test_rows_come_to_be_shown_as_they_are_in_steps_within_the_budget(shown: Row
             break
         shown = following
     assert shown == known
+
+
+@few
+@given(_made_rows, st.integers(0, 12), st.integers(0, 300))
+def test_the_first_rows_are_within_both_bounds_and_as_many_as_fit(rows: Rows, most: int, most_bytes: int) -> None:
+    found = first_rows(rows, most, most_bytes)
+    assert list(found) == list(rows)[: len(found)]
+    assert len(found) <= most
+    if found:
+        assert len(msgspec.json.encode(found)) <= most_bytes
+    if len(found) < min(most, len(rows)):
+        assert len(msgspec.json.encode(dict(list(rows.items())[: len(found) + 1]))) > most_bytes - 16 * len(rows)
 
 
 def test_ends_and_states_come_before_new_rows_and_these_before_details() -> None:

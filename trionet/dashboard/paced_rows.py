@@ -6,6 +6,7 @@ as they are; what says most is first: ends and states, then new rows, in their o
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from .merge_patch import merge_patch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["paced"]
+__all__ = ["first_rows", "paced"]
 
 _Rows = dict[str, dict[str, Any]]
 
@@ -54,3 +55,15 @@ def paced(shown: _Rows, known: Mapping[str, dict[str, Any]], budget: float) -> t
         following[key] = row
         spent += len(key) + _REMOVAL + len(msgspec.json.encode(patch))
     return following, spent
+
+
+def first_rows(rows: Mapping[str, dict[str, Any]], most: int, most_bytes: int) -> _Rows:
+    """Return the first rows: at most so many, of at most so many bytes together."""
+    found: _Rows = {}
+    left = most_bytes
+    for key, row in islice(rows.items(), most):
+        left -= len(key) + _REMOVAL + len(msgspec.json.encode(row))
+        if left < 0:
+            break
+        found[key] = row
+    return found

@@ -33,7 +33,7 @@ def draw(file: Path) -> None:
             page.locator(f".ring-node[data-sid='{sid}'][data-state='alive']").wait_for()
         page.locator(".finding").first.wait_for(state="detached")  # the members have recovered from their start
         killed = fleet.kill_one()
-        page.locator(f".ring-node[data-sid='{killed}'][data-state='suspect']").wait_for()
+        page.locator(f".ring-node[data-sid='{killed.sid}'][data-state='suspect']").wait_for()
         page.locator(".member-card").get_by_text(f"{_CALLS} running").wait_for()
         page.screenshot(path=file)
         pages.close()

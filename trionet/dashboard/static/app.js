@@ -117,7 +117,10 @@ class App {
 
   #wanted() {
     clearTimeout(this.debounce);
-    this.debounce = setTimeout(() => this.tabs.want(document.hidden ? null : this.store.wanted), DEBOUNCE_MS);
+    this.debounce = setTimeout(() => {
+      this.store.dropUnwanted();
+      this.tabs.want(document.hidden ? null : this.store.wanted);
+    }, DEBOUNCE_MS);
   }
 
   /** A page out of sight lets go of its stream after a while, so that a node gathers nothing for it. */

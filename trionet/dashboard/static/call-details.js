@@ -5,6 +5,7 @@ import { h, keyed, setAttr, setText } from "./dom.js";
 import { clock as timeOfDay, count, plural } from "./format.js";
 import { setState, stateBadge } from "./states.js";
 
+export const NEEDS_ADMIN = "Cancelling needs a token with the scope admin.";
 const HOW = "Each line is a call; below it are the calls that its handler makes, on whatever node. The end of a call ends all below it. Bars run down to the deadline.";
 
 export class CallDetails {
@@ -40,7 +41,7 @@ export class CallDetails {
     setText(this.cancel, inner > 0 ? `Cancel with the ${count(inner)} below` : "Cancel this call");
     const reason = this.app.reason("admin");
     this.cancel.disabled = Boolean(row.ended) || Boolean(reason);
-    setText(this.why, row.ended ? "" : reason ? `${reason}.` : "");
+    setText(this.why, row.ended || !reason ? "" : NEEDS_ADMIN);
     this.why.hidden = !this.why.textContent;
     this.#pairs(tree, inner);
     this.waits.hidden = !row.waits?.length;

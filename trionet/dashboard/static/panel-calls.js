@@ -1,7 +1,7 @@
 // The running calls of the cluster, as a tree that lives.
 
 import { askToCancel, answerNotice } from "./call-cancel.js";
-import { CallDetails } from "./call-details.js";
+import { CallDetails, NEEDS_ADMIN } from "./call-details.js";
 import { CallRow } from "./call-row.js";
 import { Clock, STATES, below, matcher, summaryOf, treeOf, visibleRows } from "./call-tree.js";
 import { h, keyed, setAttr, setText } from "./dom.js";
@@ -251,7 +251,7 @@ class Panel {
     const row = key === null ? null : this.document.calls[key];
     if (!row || row.ended) return;
     if (!this.app.can("admin")) {
-      this.app.say(`${this.app.reason("admin")}.`);
+      this.app.say(NEEDS_ADMIN);
       return;
     }
     const keys = below(this.tree, key).filter((one) => !this.tree.rows[one].ended);

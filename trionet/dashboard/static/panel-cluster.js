@@ -27,6 +27,7 @@ class ClusterPanel {
     this.filter = h("input", { class: "field filter", type: "search", placeholder: "Filter  /", "aria-label": "Filter by address, node, state, version or tag", "aria-keyshortcuts": "/", spellcheck: "false", oninput: () => this.#filtered() });
     this.asRing = h("button", { type: "button", class: "button", onclick: () => this.#look("ring") }, "Ring");
     this.asTable = h("button", { type: "button", class: "button", onclick: () => this.#look("table") }, "Table");
+    this.shown = h("span", { class: "muted nowrap" });
     this.findings = h("ul", { class: "findings", "aria-label": "To look at" });
     this.legend = makeLegend();
     this.ringCard = h("section", { class: "card ring-card", "aria-label": "Ring" }, this.ring.element, this.legend);
@@ -36,7 +37,7 @@ class ClusterPanel {
     this.body = h("div", { class: "cluster-body", hidden: true }, this.main, this.side);
     this.waiting = h("p", { class: "empty" }, "Waiting for what this node knows.");
     root.append(
-      h("div", { class: "panel-head" }, this.title, this.chips, h("span", { class: "grow" }), this.filter, h("div", { class: "segmented", role: "group", "aria-label": "Shown as" }, this.asRing, this.asTable)),
+      h("div", { class: "panel-head" }, this.title, this.chips, h("span", { class: "grow" }), this.shown, this.filter, h("div", { class: "segmented", role: "group", "aria-label": "Shown as" }, this.asRing, this.asTable)),
       this.waiting,
       this.above,
       this.body,
@@ -78,6 +79,7 @@ class ClusterPanel {
     const rows = all.filter((row) => (!this.states.size || this.states.has(row.status)) && matches(row, this.words));
     const ring = this.#isRing(all.length);
     setText(this.title, plural(all.length, "member"));
+    setText(this.shown, rows.length === all.length ? "" : `${rows.length} shown`);
     this.#showChips(counts);
     setAttr(this.asRing, "aria-pressed", String(ring));
     setAttr(this.asTable, "aria-pressed", String(!ring));

@@ -8,14 +8,13 @@ cluster does.
 from __future__ import annotations
 
 import time
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
 from trionet.dashboard.call_rows import Row, call_rows
 from trionet.dashboard.ended_rows import EndedRows, Outcomes
-from trionet.dashboard.paced_rows import paced
+from trionet.dashboard.paced_rows import first_rows, paced
 from trionet.dashboard.rounds import Rounds
 
 from .base import Topic
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from trionet.identity import SID, NodeAddress
     from trionet.protocols.call_reports import NodeReport
 
-__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_READ", "MOST_ROWS", "CallsTopic"]
+__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_BYTES", "MOST_READ", "MOST_ROWS", "CallsTopic"]
 
 MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
@@ -35,6 +34,8 @@ MOST_READ: Final = 2_000
 """The calls of each kind that are read in one gathering."""
 MOST_ROWS: Final = 2_000
 """The calls that are shown."""
+MOST_BYTES: Final = 1_000_000
+"""The most of their rows."""
 BYTES_PER_S: Final = 40_000
 """The changes of a second, on average."""
 _BURST_BYTES: Final = 300_000
@@ -117,7 +118,7 @@ class CallsTopic(Topic):
         gone = {key: row for key, row in self._rows.items() if key not in known and row["node"] not in cut}
         self._outcomes.note({node.sid: report.ends for node, (_, report) in self._reports.items()})
         self._ended.add(gone, members, self._outcomes, now)
-        rows = dict(islice(known.items(), MOST_ROWS))
+        rows = first_rows(known, MOST_ROWS, MOST_BYTES)
         for row in rows.values():
             if row["node"] in self._errors:
                 row["silent"] = True

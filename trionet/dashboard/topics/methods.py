@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import trio
 
 from trionet.dashboard.method_rows import FiguresOverTime, bounded_figures, figures_of, method_rows
-from trionet.dashboard.paced_rows import paced
+from trionet.dashboard.paced_rows import first_rows, paced
 from trionet.dashboard.rounds import Rounds
 from trionet.errors import CallTimeout
 from trionet.message import Remote
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from trionet.figures import NodeFigures
     from trionet.identity import SID, NodeAddress
 
-__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_ROWS", "MethodsTopic"]
+__all__ = ["BYTES_PER_S", "MOST_ASKED", "MOST_BYTES", "MOST_ROWS", "MethodsTopic"]
 
 MOST_ASKED: Final = 20
 """The members that are asked in one gathering."""
 MOST_ROWS: Final = 500
+MOST_BYTES: Final = 300_000
+"""The most of their rows."""
 BYTES_PER_S: Final = 20_000
 """The changes of a second; half of the rest is for the methods of a single node."""
 
@@ -78,7 +80,7 @@ class MethodsTopic(Topic):
 
     def _next(self, sid: SID, figures: list[FiguresOverTime], budget: int) -> _Rows:
         """Return the rows to show next, of a node, or of the cluster if there is no SID."""
-        rows = dict(list(method_rows(figures).items())[:MOST_ROWS])
+        rows = first_rows(method_rows(figures), MOST_ROWS, MOST_BYTES)
         before = self._shown.get(sid)
         self._shown[sid], _ = paced(before or {}, rows, budget if before else _FIRST_BYTES)
         return self._shown[sid]

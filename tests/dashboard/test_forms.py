@@ -149,15 +149,17 @@ def test_what_a_correct_node_tells_arrives_whole(annotation: Any, kind: str) -> 
     assert form["parameters"][0]["type"] == kind
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        *[None, 5, "x", [], {}, GOOD | {"scope": "root"}, GOOD | {"signature": 5}, GOOD | {"signature": "x" * 1000}],
-        *[GOOD | {"parameters": "x"}, GOOD | {"parameters": [5]}, GOOD | {"parameters": [PARAMETER] * 65}],
-        *[GOOD | {"parameters": [PARAMETER | more]} for more in ({"kind": "odd"}, {"name": None}, {"choices": [[]]})],
-        GOOD | {"parameters": [PARAMETER | {"default": 5}]},
-    ],
-)
+ODD_PARAMETERS: list[Any] = [
+    *["x", [5], [PARAMETER] * 65, [PARAMETER | {"kind": "odd"}], [PARAMETER | {"name": None}]],
+    *[[PARAMETER | {"choices": [[]]}], [PARAMETER | {"default": 5}]],
+]
+ODD_FORMS: list[Any] = [
+    *[None, 5, "x", [], {}, GOOD | {"scope": "root"}, GOOD | {"signature": 5}, GOOD | {"signature": "x" * 1000}],
+    *[GOOD | {"parameters": parameters} for parameters in ODD_PARAMETERS],
+]
+
+
+@pytest.mark.parametrize("form", ODD_FORMS)
 def test_a_form_of_another_kind_is_left_out(form: object) -> None:
     assert told(GOOD) == {"m": GOOD}
     assert told(form) == {}

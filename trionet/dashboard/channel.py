@@ -91,7 +91,8 @@ class Channel:
 
     def remove(self, looked_at: LookedAt) -> bool:
         """Remove a viewer that looks at this; return whether it was the last one."""
-        self._asked.remove(looked_at)
+        if looked_at in self._asked:
+            self._asked.remove(looked_at)
         return not self._asked
 
     async def run(self) -> None:

@@ -139,6 +139,28 @@ def test_one_zooms_and_moves_by_keys_buttons_and_the_wheel(chromium: Browser, re
 
 
 @pytest.mark.slow
+def test_one_drags_the_lanes_and_chooses_a_part_in_the_strip_above(chromium: Browser, report: Path) -> None:
+    def drag(selector: str, first: float, last: float) -> None:
+        box = page.locator(selector).bounding_box()
+        assert box is not None
+        y = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + first * box["width"], y)
+        page.mouse.down()
+        page.mouse.move(box["x"] + last * box["width"], y, steps=3)
+        page.mouse.up()
+
+    with shown(chromium, report) as page:
+        before = page.inner_text(".range")
+        drag(".lanes", 0.4, 0.6)
+        wait_text(page, ".range", before, is_there=False)
+        page.get_by_role("button", name="The whole run").click()
+        wait_text(page, ".range", "(3 s)")
+        drag(".overview", 0.5, 0.75)
+        wait_text(page, ".range", "(3 s)", is_there=False)
+        assert page.inner_text(".range").startswith(("1.4", "1.5", "1.3"))
+
+
+@pytest.mark.slow
 def test_what_is_pointed_at_is_told_by_pointer_key_and_table(chromium: Browser, report: Path) -> None:
     with shown(chromium, report) as page:
         page.focus(".frame")

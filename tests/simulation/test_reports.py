@@ -29,6 +29,7 @@ from trionet.simulation import (
     Trial,
     Violation,
     nearest_passing,
+    run_trial,
     write_report,
 )
 from trionet.simulation.report.cutting import kept_around
@@ -107,6 +108,28 @@ def test_with_one_seed_the_first_different_event_is_an_effect_of_the_fault() -> 
     assert found.action.failing is not None
     assert found.action.failing.what == "MemberSuspected"
     assert found.action.passing is None
+
+
+def check_that_runs_are_equal_until_the_last_fault(seed: int) -> None:
+    whole = Trial(seed=seed, nodes=4, duration_s=8).explicit()
+    faults = sorted(whole.schedule(), key=lambda fault: fault.at_s)
+    one, other = (run_trial(msgspec.structs.replace(whole, faults=some)).trace for some in (faults, faults[:-1]))
+    found = differences_of(one, other, are_seeds_equal=True).event
+    last = msgspec.json.encode(faults[-1]).decode()
+    begins = [event.at for event in one.select("fault", detail=last) if event.what.endswith(" begins")]
+    assert begins
+    assert found is None or found.at >= begins[0]
+
+
+@pytest.mark.slow
+def test_with_one_seed_runs_are_equal_until_the_fault_begins_that_one_of_them_lacks() -> None:
+    check_that_runs_are_equal_until_the_last_fault(3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(50))
+def test_so_they_are_with_many_seeds(seed: int) -> None:
+    check_that_runs_are_equal_until_the_last_fault(seed)
 
 
 def call(

@@ -271,7 +271,9 @@ def _keep(trial: Trial, trace: Trace, violations: Sequence[Violation], options: 
         draw(trace, options.plot)
     if options.html:
         passing = _nearest_passing(trial, options.most_real_seconds) if violations else None
-        other = None if passing is None else run_trial(passing.trial).trace
+        other = None
+        if passing is not None and (outcome := run_trial(passing.trial)).is_fine:  # it may not follow from its seed
+            other = outcome.trace
         write_report(trace, options.html, trial=trial, violations=violations, passing=passing, passing_trace=other)
 
 

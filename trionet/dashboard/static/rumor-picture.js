@@ -7,7 +7,7 @@ import { stairPath, stairsOf, timeScale, treeOf } from "./rumor-layout.js";
 
 const LABEL = 172;
 const MARGIN = 8;
-const RIGHT = 58;
+const RIGHT = 76;
 const CURVE = 84;
 const AXIS = 22;
 const ROW = 20;

@@ -18,6 +18,7 @@ import trio
 from .bulk import run_bulk
 from .calls import PEERS, run_calls
 from .cluster import run_cluster
+from .dashboard import run_dashboard
 from .ends import run_ends
 from .facts import machine, versions
 from .fanout import run_fanout
@@ -48,6 +49,7 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "map": run_mapping,
     "gossip": run_gossip,
     "cluster": run_cluster,
+    "dashboard": run_dashboard,
     "simulation": run_simulation,
     "glomers": run_glomers,
 }

@@ -107,6 +107,17 @@ TABLES: Final[dict[str, Table]] = {
             "goal": "[goal]",
         },
     ),
+    "sealed-fleet": Table(
+        "sealed-fleet",
+        {
+            "measure": "[measure]",
+            "plain": "[plain] [unit]",
+            "sealed": "[sealed] [unit]",
+            "sealed to plain": "[ratio]",
+            "95 %": "[from] to [to]",
+        },
+        {"a node at rest": "processor time of a node at rest"},
+    ),
     "map": Table(
         "map",
         {

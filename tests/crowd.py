@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from tests.node_processes import ROOT, clean_environment
 from tests.waiting import DEADLINE_S
 from trionet import Node, NodeAddress, NodeConfig, Remote, current_call, open_node, rpc
 from trionet.protocols.link.round_trip import RoundTrip
+from trionet.warming import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CONFIG", "PATIENT", "Counts", "Member", "Tally", "expose", "expose_patiently", "open_crowd"]
 
 _END_S = 30
+_PRELOADED = ("trionet.transports.network", "trionet.transports.http", "trionet.transports.web")
 
 
 class Counts(TypedDict):
@@ -145,7 +149,7 @@ class Member(NamedTuple):
 
 @contextmanager
 def open_crowd(count: int, config: NodeConfig = CONFIG) -> Generator[list[Member]]:
-    """Run that many node processes for as long as the block lasts."""
+    """Run that many node processes for as long as the block lasts; at that port of `config` and the next ones."""
     command = [sys.executable, "-m", "tests.crowd", str(count), msgspec.json.encode(config).decode()]
     with subprocess.Popen(
         command, cwd=ROOT, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -171,9 +175,16 @@ async def _serve(config: NodeConfig) -> None:
 
 
 def _main(count: int, config: NodeConfig) -> None:
-    for _ in range(count):
+    own = [path.partition(":")[0] for path in (config.on_start, *config.services.values()) if isinstance(path, str)]
+    for module in (*_PRELOADED, *own):  # once, not in each process
+        importlib.import_module(module)
+    warm_up()
+    gc.collect()
+    gc.freeze()
+    for number in range(count):
         if os.fork() == 0:
-            trio.run(_serve, config)
+            port = config.port and config.port + number
+            trio.run(_serve, msgspec.structs.replace(config, port=port))
             os._exit(0)
     for _ in range(count):
         os.wait()

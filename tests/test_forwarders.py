@@ -163,6 +163,8 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
         lambda far: [[], remote_of(far, method="block")],
         "local/probe/block",
     ),
+    "local comm.stream": ("local/comm/stream", lambda far: [[], remote_of(far, method="items")], "local/probe/items"),
+    "group comm.stream": ("all/comm/stream", lambda _: [[], TARGET | {"method": "items"}], "local/probe/items"),
     "local diagnosis.survey": ("local/diagnosis/survey", lambda _: [], "local/diagnosis/examine"),
     "local diagnosis.overview": ("local/diagnosis/overview", lambda _: [], "local/diagnosis/figures"),
     "group comm.send": ("all/comm/send", lambda _: [[], TARGET], "local/probe/change"),
@@ -235,6 +237,8 @@ NOT_FORWARDING = {
     "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
     "local inspection": {
         *("config", "events", "groups", "logs", "members", "services", "spread"),
+        *("arrival", "group", "group_digests", "methods", "rumors"),
+        *("glance", "portrait"),
         *("report_calls", "cancel_own_calls", "statistics", "status", "tags", "watch_events", "watch_logs"),
     },
     "local kept": {"keep", "end", "held", "remove"},

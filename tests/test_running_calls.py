@@ -31,6 +31,7 @@ from trionet import (
     open_node,
     rpc,
 )
+from trionet.protocols.call_reports import decode_report
 from trionet.simulation import open_cluster as open_simulation
 
 if TYPE_CHECKING:
@@ -363,6 +364,19 @@ async def test_a_time_that_is_none_is_refused(within_s: Any) -> None:
 
 
 # ---- cancellation
+
+
+async def test_a_bound_of_a_report_that_is_none_is_refused_and_one_that_is_holds() -> None:
+    async with (
+        open_nodes(1) as (a,),
+        calling(*[lambda: a.node.local.comm.send([], a.remote(a.node.address, "hold"))] * 3),
+    ):
+        await tree_with(a.node, 3)
+        for most in (-1, 10_001, 1.5, True, "9"):
+            with pytest.raises(MalformedRequest, match="most is a number of calls"):
+                a.node.calls.encoded_report(most)  # type: ignore[arg-type]  what strangers send
+        report = decode_report(a.node.calls.encoded_report(2, with_ends=True))
+        assert (len(report.calls), report.omitted) == (2, 1)
 
 
 @pytest.mark.parametrize("transport", ["link", "http"])

@@ -6,6 +6,8 @@ Invariant: after `cancel_starting`, no node is started any more.
 from __future__ import annotations
 
 import logging
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -60,6 +62,8 @@ class ChildNodes:
         self.nursery = nursery
         self.supervised: int = 0
         self.booted: int = 0
+        self._numbers = 0
+        self._records: dict[str, dict[str, Any]] = {}
         self._launchers = launchers
         self._default_launcher = default_launcher
         self._publish = publish
@@ -110,12 +114,21 @@ class ChildNodes:
         self, launcher: Launcher, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress]
     ) -> None:
         self.supervised += 1
+        self._numbers += 1
+        key, name = str(self._numbers), config.launcher or self._default_launcher
+        self._records[key] = record = {"launcher": name, "restart": config.restart, "boots": 0}
         try:
-            await keep_running(launcher, config, self._publish, self._booted, task_status=task_status)
+            await keep_running(launcher, config, self._publish, partial(self._booted, record), task_status=task_status)
         finally:
             self.supervised -= 1
+            del self._records[key]
 
-    def _booted(self, node: NodeAddress) -> None:
+    def described(self, most: int) -> dict[str, dict[str, Any]]:
+        """Return what at most `most` supervised nodes are, by number: launcher, address, and how often booted."""
+        return {key: dict(record) for key, record in islice(self._records.items(), most)}
+
+    def _booted(self, record: dict[str, Any], node: NodeAddress) -> None:
+        record |= {"address": str(node), "boots": record["boots"] + 1}
         self.booted += 1
         for listener in self._boot_listeners:
             listener(node)

@@ -114,7 +114,7 @@ class Node(NodeViews):
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=settings.Settings(own, config, replicated, bus.publish),
             code=code,
-            inspection=inspection.Inspection(known, router, self._agent, self._services),
+            inspection=inspection.Inspection(known, router, self._agent, self._services, endpoint, children),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
             diagnosis=diagnosis.Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
         )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .arguments import Method
+    from .dashboard import Dashboard
     from .figures import NodeFigures
     from .method_table import MethodTable
     from .node import Node
@@ -21,20 +22,22 @@ __all__ = ["NodePages"]
 
 
 class NodePages:
-    """Fulfils `trionet.transports.base.Pages` for one node.
+    """Fulfils `trionet.transports.shown.Pages` for one node.
 
     Attributes:
         has_booted: whether its `on_start` has ended.
     """
 
-    def __init__(self, node: Node, methods: MethodTable, keys: LiveKeys) -> None:
-        """Show `node`, which has these methods, and protects itself by `keys`."""
+    def __init__(self, node: Node, methods: MethodTable, keys: LiveKeys, background: trio.Nursery) -> None:
+        """Show `node`, which has these methods, and protects itself by `keys`; `background` is for its dashboard."""
         self.has_booted: bool = False
         self._methods = methods
         self._keys = keys
         self._document = b""
         self._made_of: tuple[int, tuple[str, ...]] | None = None
         self._in_turn = trio.Lock()
+        self._background = background
+        self._dashboard: Dashboard | None = None
         self._node: Node = weakref.proxy(node)  # which has the endpoint that has this
 
     @property
@@ -57,6 +60,20 @@ class NodePages:
                 write = partial(_document, list(self._methods), self._security)
                 self._document, self._made_of = await trio.to_thread.run_sync(write), made_of
             return self._document
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """Its dashboard; most nodes are never looked at."""
+        if self._dashboard is None:
+            from .dashboard import Dashboard
+
+            self._dashboard = Dashboard(self._node, self._background)
+        return self._dashboard
+
+    def close(self) -> None:
+        """End what is shown continuously: the node is stopping."""
+        if self._dashboard is not None:
+            self._dashboard.close()
 
     def figures(self) -> NodeFigures:
         """Return its figures."""

@@ -8,6 +8,7 @@ no more than the given time.
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -15,6 +16,7 @@ import trio
 from .call_tree import CallTree, CancelledCalls, with_all_below
 from .current_call import answered_call
 from .errors import CallTimeout, MalformedRequest, TrionetError
+from .histograms import SUM, UNTIMED
 from .log_limits import about, limited_log
 from .message import Remote
 from .nesting import PACKETS
@@ -25,6 +27,7 @@ from .protocols.assembling import assemble
 from .protocols.call_reports import (
     MOST_CALLS,
     CallReport,
+    EndCount,
     NodeReport,
     RequestReport,
     cut,
@@ -32,11 +35,11 @@ from .protocols.call_reports import (
     encode_report,
 )
 from .replies import Replies
-from .templates.fan_out import collect
+from .templates.fan_out import check_bool, collect
 from .trio_internals import scope_deadline, task_deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from .current_call import AnsweredCall
     from .events import OrphanedCall
@@ -77,15 +80,24 @@ class RunningCalls:
         """Return the running calls of this node alone."""
         return assemble({self._own: self.report()})
 
-    def report(self, without: AnsweredCall | None = None) -> NodeReport:
-        """Return the report of this node, without the call that asks for it."""
+    def report(
+        self, without: AnsweredCall | None = None, most: int = MOST_CALLS, *, with_ends: bool = False
+    ) -> NodeReport:
+        """Return the report of this node.
+
+        Args:
+            without: the call that asks for it.
+            most: the most calls of each kind.
+            with_ends: whether to say how calls have ended.
+        """
         running = {one: scope for one, scope in self._router.running.items() if one is not without}
         deadlines = {prepared: scope_deadline(scope) for prepared, scope in running.items()}
         by_id: dict[str, PreparedCall] = {}
         for prepared in running:
             by_id.setdefault(prepared.call.id, prepared)
-        pauses, now, calls = pauses_of(running), trio.current_time(), []
-        for prepared, scope in list(running.items())[:MOST_CALLS]:
+        shown = dict(islice(running.items(), most))
+        pauses, now, calls = pauses_of(shown), trio.current_time(), []
+        for prepared, scope in shown.items():
             call, deadline = prepared.call, deadlines[prepared]
             parent = by_id.get(call.parent) if call.caller == self._own else None
             calls.append(
@@ -107,11 +119,18 @@ class RunningCalls:
         sending = self._sending()
         requests = [
             _reported(one, None if (parent := by_id.get(one.request.parent)) is None else deadlines[parent])
-            for one in sending[:MOST_CALLS]
+            for one in sending[:most]
         ]
         orphans = tuple((str(orphan.node), cut(orphan.id)) for orphan in self._orphans)
         omitted = len(running) - len(calls) + len(sending) - len(requests)
-        return NodeReport(tuple(calls), tuple(requests), orphans, omitted)
+        return NodeReport(tuple(calls), tuple(requests), orphans, omitted, self._ends() if with_ends else ())
+
+    def _ends(self) -> tuple[EndCount, ...]:
+        """Return how the calls of each method have ended."""
+        return tuple(
+            EndCount(cut(service), cut(method), outcome, sum(histogram[:SUM]) + histogram[UNTIMED])
+            for service, method, outcome, histogram in self._router.counts
+        )
 
     def _sending(self) -> list[Sending]:
         """Return the calls in progress to other nodes, without those of the protocols."""
@@ -121,9 +140,16 @@ class RunningCalls:
             found += links.in_progress()
         return [one for one in found if one.request.depth != PACKETS]
 
-    def encoded_report(self) -> bytes:
-        """Return the encoded report of this node, for `decode_report` at another one."""
-        return encode_report(self.report(answered_call()))
+    def encoded_report(self, most: int = MOST_CALLS, *, with_ends: bool = False) -> bytes:
+        """Return the encoded report of this node, for `decode_report` at another one.
+
+        Raises:
+            MalformedRequest: `most` is no such number, or `with_ends` is not True or False.
+        """
+        check_bool("with_ends", with_ends)
+        if not isinstance(most, int) or isinstance(most, bool) or not 0 <= most <= MOST_CALLS:
+            raise MalformedRequest(f"most is a number of calls, from 0 to {MOST_CALLS}, not {most!r:.80}")
+        return encode_report(self.report(answered_call(), most, with_ends=with_ends))
 
     async def cancel_own(self, call_id: str) -> int:
         """Cancel the running calls with an id on this node, and wait a while for their end; return how many."""
@@ -162,15 +188,42 @@ class RunningCalls:
         """
         if not isinstance(within_s, int | float) or isinstance(within_s, bool) or not 0 < within_s < math.inf:
             raise MalformedRequest(f"within_s is a number of seconds, more than 0, not {within_s!r:.80}")
-        replies = await self._ask_all(_REPORT, [], within_s)
-        members, errors = self._members(), dict(replies.errors)
-        reports = {self._own: self.report()}
-        for sid, data in replies.values.items():
-            try:
-                reports[members[sid]] = decode_report(data)
-            except TrionetError as exc:
-                errors[sid] = exc
-        return assemble(reports, errors, self._asking())
+        found, errors = await self._reports(self._members(), [], within_s)
+        reports = {node: report for node, (_, report) in found.items()}
+        return assemble({self._own: self.report()} | reports, errors, self._asking())
+
+    async def reports(
+        self, nodes: Mapping[SID, NodeAddress], *, most: int, within_s: float = _WITHIN_S
+    ) -> tuple[dict[NodeAddress, tuple[float, NodeReport]], dict[SID, TrionetError]]:
+        """Return the reports of some members and when they came, on Trio's clock; and why others gave none.
+
+        They say also how calls have ended.
+
+        Args:
+            nodes: whom to ask.
+            most: the most calls of each kind in one report.
+            within_s: how long to wait for the reports, in seconds.
+        """
+        until = trio.current_time() + within_s
+        reports, errors = await self._reports(nodes, [most, True], within_s)
+        older = {sid: nodes[sid] for sid, error in errors.items() if isinstance(error, MalformedRequest)}
+        if older:  # nodes of an earlier version know no bound
+            more, left = await self._reports(older, [], max(0.0, until - trio.current_time()))
+            reports, errors = reports | more, {sid: one for sid, one in errors.items() if sid not in older} | left
+        if self._own in nodes.values():
+            reports[self._own] = trio.current_time(), self.report(most=most, with_ends=True)
+        return reports, errors
+
+    async def _reports(
+        self, nodes: Mapping[SID, NodeAddress], args: list[Any], within_s: float
+    ) -> tuple[dict[NodeAddress, tuple[float, NodeReport]], dict[SID, TrionetError]]:
+        """Ask others for their reports; return them with the time at which each came, and why others gave none."""
+
+        def received(data: object) -> tuple[float, NodeReport]:
+            return trio.current_time(), decode_report(data)
+
+        replies = await self._ask_all(nodes, _REPORT, args, within_s, received)
+        return {nodes[sid]: one for sid, one in replies.values.items()}, dict(replies.errors)
 
     def _asking(self) -> list[tuple[NodeAddress, str]]:
         """Return the call that asks, if one does: it is of no interest."""
@@ -180,12 +233,19 @@ class RunningCalls:
     def _members(self) -> dict[SID, NodeAddress]:
         return self._groups.members(_ALL)
 
-    async def _ask_all(self, remote: Remote, args: list[Any], within_s: float) -> Replies[Any]:
-        """Call a method on all other members, which needs no slot, and is not waited for once it is cancelled."""
+    async def _ask_all(
+        self,
+        nodes: Mapping[SID, NodeAddress],
+        remote: Remote,
+        args: list[Any],
+        within_s: float,
+        convert: Callable[[Any], Any] | None = None,
+    ) -> Replies[Any]:
+        """Call a method on all others of `nodes`, which needs no slot, and is not waited for once it is cancelled."""
         request = self._comm.prepare(args, {}, remote, depth=PACKETS)
-        others = {sid: node for sid, node in self._members().items() if node != self._own}
+        others = {sid: node for sid, node in nodes.items() if node != self._own}
         with trio.move_on_after(within_s):
-            return await collect(others, lambda node: self._comm.call(node, request), partial=True)
+            return await collect(others, lambda node: self._comm.call(node, request), partial=True, convert=convert)
         late = CallTimeout(f"no answer within {within_s:g} s")
         return Replies({}, dict.fromkeys(others, late))
 
@@ -207,7 +267,7 @@ class RunningCalls:
         below = with_all_below(before.calls, call_id)
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.cancel_own, call_id)
-            replies = await self._ask_all(_CANCEL, [call_id], within_s + _END_S)
+            replies = await self._ask_all(self._members(), _CANCEL, [call_id], within_s + _END_S)
         after = await self.tree(within_s=within_s) if below else before
         left = {(one.node, one.id) for one in after.calls}
         return CancelledCalls(

@@ -120,7 +120,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
                 policy.check_built_in(built_in_methods(node.local))
-            pages = NodePages(node, router.methods, keys)
+            pages = NodePages(node, router.methods, keys, background)
             endpoint.pages = pages
             fabric.on_open(node)
             async with node.running(background):

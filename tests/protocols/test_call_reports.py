@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.protocols.made_up_reports import NODES, clusters, node_reports
 from trionet import CallTimeout, DecodeError, NodeAddress, RunningCall
 from trionet.call_tree import CallTree, tree_from_plain, with_all_below
 from trionet.protocols.assembling import MOST_ROWS, assemble
@@ -29,48 +29,7 @@ from trionet.protocols.call_reports import (
 
 few = settings(deadline=None, max_examples=40)
 
-NODES = [NodeAddress("127.0.0.1", port) for port in (1, 2, 3)]
 A, B, C = NODES
-
-_texts = st.text(max_size=8)
-_ids = st.sampled_from(["a", "b", "c", "d", ""])  # few, so that forged ones meet
-_addresses = st.sampled_from([*map(str, NODES), "127.0.0.1:9", "", "no address"])
-_seconds = st.floats() | st.sampled_from([0.0, 1.0, math.inf])
-_pauses = st.lists(st.builds(Pause, st.sampled_from(["thread", "credit", "code", "magic"]), _texts), max_size=2)
-_calls = st.builds(
-    CallReport,
-    _ids,
-    _ids,
-    _addresses,
-    _texts,
-    _texts,
-    _texts,
-    _texts,
-    _seconds,
-    st.none() | _seconds,
-    st.booleans(),
-    st.none() | st.booleans(),
-    st.builds(tuple, _pauses),
-)
-_requests = st.builds(
-    RequestReport,
-    _ids,
-    _ids,
-    _addresses,
-    _texts,
-    _texts,
-    _texts,
-    st.sampled_from(["sent", "queued", "connecting", "cancelled", "lost"]),
-    st.none() | st.booleans(),
-)
-_reports = st.builds(
-    NodeReport,
-    st.builds(tuple, st.lists(_calls, max_size=6)),
-    st.builds(tuple, st.lists(_requests, max_size=4)),
-    st.builds(tuple, st.lists(st.tuples(_addresses, _ids), max_size=2)),
-    st.integers(min_value=-5, max_value=5),
-)
-_clusters = st.dictionaries(st.sampled_from(NODES), _reports, max_size=3)
 
 
 def call(id_: str, parent: str = "", caller: NodeAddress | None = None, **more: Any) -> CallReport:
@@ -95,13 +54,13 @@ def drawn(tree: CallTree) -> list[tuple[int, str, str]]:
 
 
 @few
-@given(data=st.binary(max_size=60) | st.text() | _reports.map(encode_report))
+@given(data=st.binary(max_size=60) | st.text() | node_reports.map(encode_report))
 def test_no_bytes_are_more_than_a_decode_error(data: object) -> None:
     with contextlib.suppress(DecodeError):
         decode_report(data)
 
 
-@given(reported=_reports)
+@given(reported=node_reports)
 def test_a_report_travels(reported: NodeReport) -> None:
     again = decode_report(encode_report(reported))
     assert repr(again.calls) == repr(reported.calls)  # a time may be NaN
@@ -122,7 +81,7 @@ def test_a_huge_report_is_cut() -> None:
 
 
 @few
-@given(reports=_clusters)
+@given(reports=clusters)
 def test_every_reported_call_is_in_the_tree_once_whatever_its_parents_are(
     reports: dict[NodeAddress, NodeReport],
 ) -> None:
@@ -141,14 +100,14 @@ def test_every_reported_call_is_in_the_tree_once_whatever_its_parents_are(
 
 
 @few
-@given(reports=_clusters)
+@given(reports=clusters)
 def test_the_tree_does_not_depend_on_the_order_of_the_reports(reports: dict[NodeAddress, NodeReport]) -> None:
     again = dict(reversed(reports.items()))
     assert repr(assemble(reports)) == repr(assemble(again))
 
 
 @few
-@given(reports=_clusters, width=st.none() | st.integers(min_value=0, max_value=200), ascii_only=st.booleans())
+@given(reports=clusters, width=st.none() | st.integers(min_value=0, max_value=200), ascii_only=st.booleans())
 def test_a_drawing_shows_no_control_characters(
     reports: dict[NodeAddress, NodeReport], width: int | None, ascii_only: bool
 ) -> None:
@@ -160,7 +119,7 @@ def test_a_drawing_shows_no_control_characters(
 
 
 @few
-@given(reports=_clusters)
+@given(reports=clusters)
 def test_a_tree_travels_as_plain_data(reports: dict[NodeAddress, NodeReport]) -> None:
     tree = assemble(reports, {"0123456789": CallTimeout("late")})
     plain = msgspec.msgpack.decode(msgspec.msgpack.encode(tree.plain()))

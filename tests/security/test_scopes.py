@@ -19,13 +19,17 @@ from trionet.services.call_inspection import CallInspection
 from trionet.services.comm import Comm
 from trionet.services.diagnosis import Diagnosis
 from trionet.services.gossip import Gossip
+from trionet.services.group_inspection import GroupInspection
 from trionet.services.groups import Groups
 from trionet.services.inspection import Inspection
 from trionet.services.kept import Kept
 from trionet.services.keys import Keys
 from trionet.services.marks import Mark, mark_of
 from trionet.services.membership import Membership
+from trionet.services.method_inspection import MethodInspection
 from trionet.services.routes import Routes
+from trionet.services.rumor_inspection import RumorInspection
+from trionet.services.sight import SightInspection
 from trionet.services.status import Status
 
 SERVICES: dict[str, tuple[type, ...]] = {
@@ -35,7 +39,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "comm": (Comm, trionet.templates.comm.GroupComm),
     "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
-    "inspection": (Inspection, CallInspection),
+    "inspection": (Inspection, CallInspection, GroupInspection, MethodInspection, RumorInspection, SightInspection),
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
@@ -53,7 +57,7 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "del": Scope.ADMIN,
     },
     "routes": {"get": Scope.READ, "put": Scope.ADMIN, "put_template": Scope.ADMIN, "rem": Scope.ADMIN},
-    "comm": {"send": Scope.CALL},
+    "comm": {"send": Scope.CALL, "stream": Scope.CALL},
     "gossip": {"tasks": Scope.READ, "send": Scope.CALL, "at": Scope.CALL, "del": Scope.CALL},
     "diagnosis": {
         "survey": Scope.READ,
@@ -69,6 +73,8 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "cancel_own_calls": Scope.ADMIN,
         **dict.fromkeys(("config", "events", "groups", "logs", "services", "spread", "statistics"), Scope.READ),
         **dict.fromkeys(("status", "tags", "watch_events", "watch_logs"), Scope.READ),
+        **dict.fromkeys(("arrival", "group", "group_digests", "methods", "rumors"), Scope.READ),
+        **dict.fromkeys(("glance", "portrait"), Scope.READ),
     },
     "membership": {
         "members": Scope.READ,

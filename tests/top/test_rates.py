@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.top.made_up import call_figures, figures, look, timed
 from trionet.cli.top.looks import MEMBER_ORDERS, view_of
-from trionet.cli.top.rates import node_rates, quantile_s
 from trionet.figures import ClusterFigures, GossipFigures, LinkFigures
 from trionet.histograms import LIMITS_S
+from trionet.rates import node_rates, quantile_s
 
 
 def test_rates_are_differences_over_the_time_of_the_node() -> None:
@@ -30,7 +30,7 @@ def test_rates_are_differences_over_the_time_of_the_node() -> None:
     assert (rates.made, rates.rumors, rates.sent_bytes) == (2.0, 2.0, 100.0)
     assert rates.lag_s is not None
     assert 0.0016 < rates.lag_s <= 0.0032
-    assert rates.total == one.__class__("", "", 24, 4, 4.0, one.buckets, one.time_s)
+    assert rates.total == one.__class__("", "", 24, 4, 4.0, one.buckets, one.time_s, {"ok": 20, "error": 4})
 
 
 def test_a_cancelled_call_is_no_error_and_the_commands_own_calls_are_none() -> None:

@@ -83,7 +83,14 @@ def bad_tokens() -> dict[str, str]:
 
 async def test_without_a_token_each_path_is_refused_but_healthz() -> None:
     async with open_keyed(PROBE) as node:
-        for path in ("/local/probe/look", "/local/status/stop", "/nothing/at/all", "/", "/favicon.ico", "/a/b/c/d"):
+        for path in (
+            "/local/probe/look",
+            "/local/status/stop",
+            "/nothing/at/all",
+            "/dashboard/stream",
+            "/favicon.ico",
+            "/a/b/c/d",
+        ):
             for method in ("PUT", "POST", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE"):
                 refused = await request(node, path, method=method)
                 assert refused.status_code == 401, (method, path)

@@ -45,6 +45,7 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "tags": (".commands.acts", "show or change the tags of a node"),
         "ping": (".commands.ping", "measure round trips to nodes, by links and by datagrams"),
         "top": (".commands.top", "watch the members of a cluster, with calls, latencies and lag"),
+        "dashboard": (".commands.dashboard", "open the dashboard of a node in a browser"),
         "doctor": (".commands.doctor", "check a cluster for what goes wrong in practice, and say what to do"),
         "logs": (".commands.following", "show the latest log records of a node"),
     },

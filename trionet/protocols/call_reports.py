@@ -16,6 +16,7 @@ __all__ = [
     "MOST_CALLS",
     "MOST_CHARS",
     "CallReport",
+    "EndCount",
     "NodeReport",
     "Pause",
     "RequestReport",
@@ -34,6 +35,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 _MOST_PAUSES: Final = 16
 _MOST_ORPHANS: Final = 64
+_MOST_ENDS: Final = 500
 
 
 class Pause(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -98,6 +100,20 @@ class RequestReport(msgspec.Struct, frozen=True, array_like=True):
     is_own_deadline: bool | None = None
 
 
+class EndCount(msgspec.Struct, frozen=True, array_like=True):
+    """How many calls of a method have ended with one outcome.
+
+    Attributes:
+        service, method, outcome: as in `trionet.figures.CallFigures`.
+        count: how many, since the begin of the node.
+    """
+
+    service: str
+    method: str
+    outcome: str
+    count: int
+
+
 class NodeReport(msgspec.Struct, frozen=True, array_like=True):
     """One node's report.
 
@@ -106,12 +122,14 @@ class NodeReport(msgspec.Struct, frozen=True, array_like=True):
         requests: the calls that it makes.
         orphans: its latest orphans: the node and the id of each.
         omitted: how many more calls there are, of both kinds.
+        ends: how the calls that it serves have ended, if that was asked.
     """
 
     calls: tuple[CallReport, ...] = ()
     requests: tuple[RequestReport, ...] = ()
     orphans: tuple[tuple[str, str], ...] = ()
     omitted: int = 0
+    ends: tuple[EndCount, ...] = ()
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -147,6 +165,7 @@ def decode_report(data: object) -> NodeReport:
         tuple(_bounded(request) for request in requests),
         tuple((cut(node), cut(id_)) for node, id_ in report.orphans[:_MOST_ORPHANS]),
         max(0, report.omitted) + left_out,
+        tuple(_bounded(one) for one in report.ends[:_MOST_ENDS]),
     )
 
 

@@ -78,13 +78,16 @@ class Delivering:
             return True
         return False
 
-    def receive(self, group: RumorGroup, source: str, rumor: Rumor, now: float) -> list[Effect]:
+    def receive(
+        self, group: RumorGroup, source: str, rumor: Rumor, now: float, *, is_pulled: bool = False
+    ) -> list[Effect]:
         """Accept an unknown rumor that `source` has sent."""
         age_s = rumor.age_ms / 1000
         if age_s > 2 * self._settings.settle_s:  # so late that others were probably missed, too
             self._comparing.hasten(self._settings.interval_s, now)
         step = group.push.step(group.members, source, rumor.hops, now)
         held = Held(rumor.gid, rumor.id, rumor.origin, rumor.payload, now - age_s, now, step.hops)
+        held.source, held.is_pulled, held.copies = source, is_pulled, 1
         return self._accept(group, held, step, now)
 
     def _accept(self, group: RumorGroup, held: Held, step: Step, now: float) -> list[Effect]:

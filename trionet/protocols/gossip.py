@@ -368,7 +368,7 @@ class GossipProtocol:
     def _receive_news(self, source: str, message: Rumor | Entry, now: float) -> list[Effect]:
         """Handle a rumor or an entry."""
         if message.id in self._seen.seen_at:
-            return self._receive_again(source, message.id)
+            return self._receive_again(source, message)
         group = self._groups.get(message.gid)
         if group is None:
             self.counts.unknown_group += 1
@@ -377,22 +377,22 @@ class GossipProtocol:
             if self._delivering.is_refused(message, now):
                 return []
         elif group.knows(message.id):
-            return self._receive_again(source, message.id)
-        if self._pulls.received(message.id):
+            return self._receive_again(source, message)
+        is_pulled = self._pulls.received(message.id)
+        if is_pulled:
             self.counts.pulled += 1
             if self._settings.catch_up_interval_s:
                 self._comparing.next_due = min(self._comparing.next_due, self._announcing.catch_up(now))
         group.push.received(source, now)
         if isinstance(message, Rumor):
-            effects = self._delivering.receive(group, source, message, now)
+            effects = self._delivering.receive(group, source, message, now, is_pulled=is_pulled)
         else:
             effects = self._keeping.receive(group, source, message, now)
         self._lower_deadline()
         return effects
 
-    def _receive_again(self, source: str, one: bytes) -> list[Effect]:
+    def _receive_again(self, source: str, message: Rumor | Entry) -> list[Effect]:
         """Handle another copy of a rumor or an entry."""
         self.counts.duplicates += 1
-        if one in self.tracking.by_id:
-            self.tracking.note(one, source)
+        self.tracking.note_copy(message.gid, message.id, source)
         return []

@@ -67,7 +67,8 @@ class MemberRecord:
     def info(self) -> MemberInfo:
         """Return its present state."""
         held = self.statement
-        return MemberInfo(held.name, held.incarnation, State(held.state), held.boot_id, held.tags, self.since)
+        state, by = State(held.state), held.suspected_by
+        return MemberInfo(held.name, held.incarnation, state, held.boot_id, held.tags, self.since, by)
 
 
 class Members:

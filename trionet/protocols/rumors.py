@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Held", "HeldEntry", "RumorGroup", "SeenIds", "hash_of", "may_be_forgotten"]
 
 _MARGIN_S: Final = 1.0
+_ROUNDING_S: Final = 1e-6
 _FIRST_COMPARISONS: Final = 3
 _MOST_PAST: Final = 8192
 _MOST_STALE: Final = 64
@@ -105,6 +106,9 @@ class Held(msgspec.Struct, eq=False):
         born_at: when it was first sent, by this node's clock, or later.
         received_at: when it came.
         hops: the hop count of outgoing copies.
+        source: the node that sent the first copy; empty for one that was started here.
+        is_pulled: whether this node had requested that copy.
+        copies: how many copies have come, the first one included; 0 as long as it only was started here.
         hashed: the hash of its id, for digests.
     """
 
@@ -115,6 +119,9 @@ class Held(msgspec.Struct, eq=False):
     born_at: float
     received_at: float
     hops: int = 0
+    source: str = ""
+    is_pulled: bool = False
+    copies: int = 0
     hashed: int = 0
 
     def __post_init__(self) -> None:
@@ -123,7 +130,8 @@ class Held(msgspec.Struct, eq=False):
     def message(self, now: float) -> Rumor:
         """Return the message that carries it."""
         # One millisecond more, so that even a chain of holders that forward at once makes it older.
-        age_ms = int((now - self.born_at) * 1000) + 1
+        # The microsecond makes up for rounding: 1 ms after a birth at now - 0.001 are 1 ms, not 0.99999.
+        age_ms = int((now - self.born_at + _ROUNDING_S) * 1000) + 1
         return Rumor(self.gid, self.id, self.origin, age_ms, self.hops, self.payload)
 
     def size_bytes(self) -> int:

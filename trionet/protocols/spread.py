@@ -1,4 +1,4 @@
-"""The spread of a rumor among the members of its group, as its origin sees it.
+"""The spread of a rumor among the members of its group, as its origin sees it; and its copies at each holder.
 
 Invariant: a member counts as confirmed only by its own message: it answered a query, announced the rumor's id, or sent
 a copy. A request for the rumor does not count, because its sender lacks the rumor.
@@ -6,10 +6,14 @@ a copy. A request for the rumor does not count, because its sender lacks the rum
 Up to `EXACT_MEMBERS` members all are queried, and the count is exact once all have answered. Of more a random sample is
 queried, and the count is estimated: the confirmed members, and of the rest the share of positive answers in the sample.
 With s answers the standard error of that share p is sqrt(p (1 - p) / s), at most 4.5 % for 128.
+
+Each holder counts the copies of a rumor that come, while it holds the rumor: in the rumor itself, so that this needs no
+message, no memory besides, and no bound of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -17,6 +21,7 @@ import msgspec
 from .effects import Send
 from .gossip_messages import Query
 from .recent import remember
+from .rumors import Held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,6 +162,29 @@ class Tracking:
             tracked.denied.discard(source)
         elif source not in tracked.confirmed:
             tracked.denied.add(source)
+
+    def note_copy(self, gid: str, rumor_id: bytes, source: str) -> None:
+        """Count another copy of a rumor, if it is held, and record that `source` has it."""
+        group = self._groups.get(gid)
+        held = None if group is None else group.held.get(rumor_id)
+        if type(held) is Held:
+            held.copies += 1
+        if rumor_id in self.by_id:
+            self.note(rumor_id, source)
+
+    def held(self, gid: str, rumor_id: bytes) -> Held | None:
+        """Return a rumor that this node holds; None if it holds no such one."""
+        group = self._groups.get(gid)
+        held = None if group is None else group.held.get(rumor_id)
+        return held if isinstance(held, Held) else None
+
+    def latest(self, most: int) -> list[Held]:
+        """Return the rumors that this node holds, of all groups, the latest first; at most `most`."""
+        found: list[Held] = []
+        for group in self._groups.values():
+            rumors = (held for held in reversed(group.held.values()) if isinstance(held, Held))
+            found += itertools.islice(rumors, most)
+        return sorted(found, key=lambda held: held.received_at, reverse=True)[:most]
 
     def drop_group(self, gid: str) -> None:
         """Stop tracking the rumors of a group."""

@@ -35,6 +35,7 @@ class MemberInfo(msgspec.Struct, frozen=True):
         boot_id: 64 bits drawn when it started; another one under the same name is a restart.
         tags: its tags.
         since: when this node received the state, on the clock of its `now`.
+        suspected_by: the nodes by whose own probes it is suspected, or was declared dead.
     """
 
     name: str
@@ -43,6 +44,7 @@ class MemberInfo(msgspec.Struct, frozen=True):
     boot_id: int
     tags: dict[str, str]
     since: float
+    suspected_by: tuple[str, ...] = ()
 
 
 class MemberChange(enum.Enum):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trionet.protocols.call_reports import MOST_CALLS
+
 from .base import rpc
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ class InspectedCalls(Protocol):
     async def cancel(self, call_id: str, *, within_s: float = ...) -> CancelledCalls:
         """Cancel a running call of its cluster."""
 
-    def encoded_report(self) -> bytes:
+    def encoded_report(self, most: int = ..., *, with_ends: bool = ...) -> bytes:
         """Return the report of its own calls."""
 
     async def cancel_own(self, call_id: str) -> int:
@@ -49,9 +51,14 @@ class CallInspection:
         return (await self._node.calls.cancel(call_id, within_s=within_s)).plain()
 
     @rpc(read=True)
-    def report_calls(self) -> bytes:
-        """Return the report of the node's running calls, for `calls` of another node."""
-        return self._node.calls.encoded_report()
+    def report_calls(self, most: int = MOST_CALLS, with_ends: bool = False) -> bytes:
+        """Return the report of the node's running calls, for another node.
+
+        Args:
+            most: the most calls of each kind.
+            with_ends: whether to say how many calls of each method have ended, and how.
+        """
+        return self._node.calls.encoded_report(most, with_ends=with_ends)
 
     @rpc
     async def cancel_own_calls(self, call_id: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +22,11 @@ from trionet.under_trio import check_under_trio
 from trionet.user_code import is_a
 
 from .base import rpc
+from .named_errors import named, naming
 from .orphans import Orphans, check_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import Callable, Generator
     from random import Random
 
     from trionet.codec import Codec
@@ -176,6 +177,19 @@ class Comm:
         with self.raising_orphans(orphans, request):
             async with self.open_items(remote.node, request) as items:
                 yield items
+
+    @rpc(name="stream")
+    async def items(
+        self,
+        args: list[Any] | tuple[Any, ...],
+        remote: Remote,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[Any]:
+        """Yield the items of `stream`, for those who call over HTTP."""
+        async with self.stream(args, remote, kwargs=kwargs) as items:
+            async for item in items:
+                yield item
 
     def prepare(
         self,
@@ -330,11 +344,11 @@ class Comm:
         begun_ns = self.counts.now_ns()
         try:
             async with AsyncExitStack() as stack:
-                with _naming(node):
+                with naming(node):
                     items = await stack.enter_async_context(stream)
                 if node != self.own:
                     stack.enter_context(holding(request.depth))
-                yield await stack.enter_async_context(aclosing(_named(items, node, convert)))
+                yield await stack.enter_async_context(aclosing(named(items, node, convert)))
         except BaseException as exc:
             self.counts.note_failure(request.service, request.method, exc, begun_ns)
             raise
@@ -374,21 +388,3 @@ class Comm:
             return self.codec.decode(self.codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
-
-
-@contextmanager
-def _naming(node: NodeAddress) -> Generator[None]:
-    """Set the node of errors."""
-    try:
-        yield
-    except TrionetError as exc:
-        exc.node = exc.node or str(node)
-        raise
-
-
-async def _named(
-    items: AsyncGenerator[Any], node: NodeAddress, convert: Callable[[Any], Any] | None
-) -> AsyncGenerator[Any]:
-    with _naming(node):
-        async for item in items:
-            yield item if convert is None else convert(item)

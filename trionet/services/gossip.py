@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
-from msgspec import structs
 
 from trionet.codec import MESSAGEPACK, register_type
 from trionet.errors import (
     CallTimeout,
-    DecodeError,
     GroupNotFound,
     KeyDoesNotExist,
     MalformedRequest,
@@ -29,23 +27,21 @@ from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
 from trionet.prepared_call import is_awaitable
-from trionet.principal import Principal
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.security.code_stamps import SentCode
-from trionet.trace_headers import valid_trace
 from trionet.under_trio import check_under_trio
 
+from .arrivals import Arrival, arrival_of
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
-from .protocol_driver import address_of
+from .rumor_payloads import call_in, payload_of, purpose_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trionet.access import Access
     from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
@@ -79,24 +75,6 @@ _HAND_OVER_S: Final = 5.0
 """A limit for members that hang."""
 
 register_type(Spread, name="trionet:Spread")
-
-
-class _Payload(msgspec.Struct, array_like=True):
-    gid: str
-    service: str
-    method: str
-    args: msgspec.Raw
-    kwargs: msgspec.Raw
-
-
-class _Traced(_Payload, array_like=True):
-    """A payload with the principal for whom it is forwarded, and the trace context of its sender; each may be empty."""
-
-    principal: str = ""
-    trace: bytes = b""
-
-
-_decoder = msgspec.msgpack.Decoder(_Traced)
 
 
 class Gossip:
@@ -184,15 +162,11 @@ class Gossip:
         """
         check_under_trio("gossip")
         core, driver = self._running()
-        purpose = _purpose(remote)
+        purpose = purpose_of(remote)
         sent = [self._code.sent_by_rumor(arg, purpose) for arg in check_args(args)]
         by_name = {name: self._code.sent_by_rumor(arg, purpose) for name, arg in kwargs.items()}
-        raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (sent, by_name))
-        own = _Payload(remote.gid, remote.service, remote.method, *raw)
         principal, trace = self._comm.forwarded(), self._comm.trace()
-        if principal is not None or trace:
-            own = _Traced(**structs.asdict(own), principal="" if principal is None else str(principal), trace=trace)
-        payload = _encoder.encode(own)
+        payload = payload_of(remote, sent, by_name, principal, trace)
         if len(payload) > self._most_payload_bytes:
             raise MessageTooLarge(
                 f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,} bytes, "
@@ -253,15 +227,27 @@ class Gossip:
             MalformedRequest: it is no id.
         """
         core, driver = self._running()
-        try:
-            key = bytes.fromhex(rumor_id)
-        except ValueError:
-            raise MalformedRequest(f"the id of a rumor has hex digits; this is {rumor_id!r:.80}") from None
+        key = _key_of(rumor_id)
         found = core.tracking.spread(gid, key)
         if found is None:
             raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id:.80} in the group {gid!r:.80}")
         driver.act(core.tracking.query(gid, key))
         return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
+
+    def arrival(self, gid: str, rumor_id: str) -> Arrival | None:
+        """Return how a rumor came to this node; None if it holds no such rumor.
+
+        Raises:
+            MalformedRequest: it is no id.
+        """
+        core, driver = self._running()
+        held = core.tracking.held(gid, _key_of(rumor_id))
+        return None if held is None else arrival_of(held, driver.now())
+
+    def arrivals(self, most: int) -> list[Arrival]:
+        """Return how the latest rumors that this node holds came to it, the latest first; at most `most`."""
+        core, driver = self._running()
+        return [arrival_of(held, driver.now()) for held in core.tracking.latest(most)]
 
     def _running(self) -> tuple[GossipProtocol, ProtocolDriver]:
         if not self._agent.is_running:
@@ -280,7 +266,7 @@ class Gossip:
         try:
             if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
                 raise TemporarilyUnavailable("too many rumors wait here to be carried out")
-            call = self._received(_call_of(rumor, self._codec, self._router.access))
+            call = self._received(call_in(rumor, self._codec, self._router.access))
             prepared = self._router.prepare(call, is_rumor=True)
             if prepared.method.is_stream:
                 raise MalformedRequest("the method is a stream")
@@ -302,7 +288,7 @@ class Gossip:
         if not any(type(arg) is SentCode for arg in (*call.args, *call.kwargs.values())):
             return call
         self._router.permitted(call)  # before its code is read
-        purpose = _purpose(call)
+        purpose = purpose_of(call)
         args = [self._code.received(arg, purpose, origin=call.caller) for arg in call.args]
         kwargs = {name: self._code.received(arg, purpose, origin=call.caller) for name, arg in call.kwargs.items()}
         return msgspec.structs.replace(call, args=args, kwargs=kwargs)
@@ -341,9 +327,11 @@ class Gossip:
             )
 
 
-def _purpose(call: Call | Remote) -> str:
-    """Return what the code in a rumor is for."""
-    return f"gossip {call.service}/{call.method}"
+def _key_of(rumor_id: str) -> bytes:
+    try:
+        return bytes.fromhex(rumor_id)
+    except ValueError:
+        raise MalformedRequest(f"the id of a rumor has hex digits; this is {rumor_id!r:.80}") from None
 
 
 def _group_not_found(gid: str, node: object) -> GroupNotFound:
@@ -354,37 +342,4 @@ def _group_not_found(gid: str, node: object) -> GroupNotFound:
     )
 
 
-def _call_of(rumor: Delivered, codec: Codec, access: Access | None) -> Call:
-    """Return the call in a rumor.
-
-    Raises:
-        DecodeError: there is none.
-    """
-    try:
-        payload = _decoder.decode(rumor.payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-        raise DecodeError(f"not a call: {exc}") from exc
-    args, kwargs = codec.decode(bytes(payload.args)), codec.decode(bytes(payload.kwargs))
-    if not isinstance(args, list) or not isinstance(kwargs, dict):
-        raise DecodeError("not a call: its arguments are no list and mapping")
-    caller = address_of(rumor.origin)
-    call = Call(
-        payload.gid,
-        payload.service,
-        payload.method,
-        args,
-        kwargs,
-        rumor.id.hex(),
-        caller,
-        trace=valid_trace(payload.trace),
-    )
-    if access is None or not access.is_believing:
-        return call
-    origin = Principal.node(caller)
-    if not payload.principal:
-        return msgspec.structs.replace(call, principal=origin)
-    return msgspec.structs.replace(call, principal=Principal.parse(payload.principal), forwarder=origin)
-
-
-_encoder = msgspec.msgpack.Encoder()
 _DELETE: Final = Remote(service="gossip", method="del")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from trionet.errors import MalformedRequest, PreconditionFailed
+from trionet.events import MemberFailed, MemberSuspected
 from trionet.identity import NodeAddress
 from trionet.message import BUILT_IN, LOCAL
 from trionet.protocols.statements import State
@@ -25,17 +26,23 @@ from trionet.version import __version__
 
 from .base import rpc
 from .call_inspection import CallInspection
+from .group_inspection import GroupInspection
 from .group_rules import description_of
 from .heap import heap_bytes
 from .log_ring import LogRing
 from .member import member_of
-from .service_table import Origin
+from .method_inspection import MethodInspection
+from .rumor_inspection import RumorInspection
+from .sight import SightInspection
 
 if TYPE_CHECKING:
+    from trionet.child_nodes import ChildNodes
     from trionet.config import NodeConfig
     from trionet.events import Event, Events
     from trionet.identity import SID
+    from trionet.protocols.swim_events import MemberInfo
     from trionet.router import Router
+    from trionet.transports.base import Endpoint
 
     from . import LocalServices
     from .call_inspection import InspectedCalls
@@ -84,20 +91,57 @@ class Inspected(Protocol):
         """Return an iterator over its events from now on."""
 
 
-class Inspection(CallInspection):
+class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspection, SightInspection):
     """The local service ``inspection``."""
 
     _node: Inspected
 
-    def __init__(self, node: Inspected, router: Router, agent: ClusterAgent, table: ServiceTable) -> None:
-        """Show `node`, with the router of its methods, the agent of its protocols, and the table of its services."""
+    def __init__(
+        self,
+        node: Inspected,
+        router: Router,
+        agent: ClusterAgent,
+        table: ServiceTable,
+        endpoint: Endpoint,
+        children: ChildNodes,
+    ) -> None:
+        """Show `node`, with its parts: its methods, protocols, table of services, endpoint and spawned nodes."""
         self._node, self._router, self._agent, self._table = node, router, agent, table
+        self._endpoint, self._children = endpoint, children
         self._begun_at = time.monotonic()
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        self._accusers: deque[tuple[str, ...]] = deque(maxlen=_EVENTS_KEPT)
+        self._count = 0
 
     def handle_event(self, event: Event) -> None:
         """Keep an event for those who ask later."""
         self._events.append(_shown_event(event))
+        self._accusers.append(self._accusers_of(event))
+        self._count += 1
+
+    def _accusers_of(self, event: Event) -> tuple[str, ...]:
+        is_accused = isinstance(event, MemberSuspected | MemberFailed)
+        info = self._agent.swim.member(str(event.node)) if is_accused else None
+        return () if info is None else info.suspected_by
+
+    def numbered_events(self) -> list[tuple[int, dict[str, Any], tuple[str, ...]]]:
+        """Return the events that are kept, each after its number, and with the accusers of a member, oldest first."""
+        numbers = range(self._count - len(self._events) + 1, self._count + 1)
+        return list(zip(numbers, self._events, self._accusers, strict=True))
+
+    @property
+    def view(self) -> int:
+        """The digest of the present members, as this node sees them."""
+        return self._agent.swim.view
+
+    def infos(self) -> list[MemberInfo]:
+        """Return what the protocol knows of all members, those that are gone included; alone, of this node."""
+        members = self._agent.swim.members()
+        return list(members) if self._is_active() else [one for one in members if one.name == str(self._node.address)]
+
+    def wall_offset_s(self) -> float:
+        """Return what is added to the clock of `infos` for seconds since 1970."""
+        return time.time() - self._agent.driver.now()
 
     @rpc(read=True)
     def status(self) -> dict[str, Any]:
@@ -146,54 +190,12 @@ class Inspection(CallInspection):
         absent = [(member, at) for member, at in absent if member.node != self._node.address]
         return shown + [_shown_member(member, now - at) for member, at in sorted(absent, key=lambda one: one[0].sid)]
 
-    @rpc(read=True)
-    def groups(self) -> list[dict[str, Any]]:
-        """Return the node's groups: members, rule and subset of each; see `GroupDescription`."""
-        return [self._shown_group(gid) for gid in self._groups.gids()]
-
-    def _shown_group(self, gid: str) -> dict[str, Any]:
-        rule, subset = self._groups.rule(gid), self._groups.subset(gid)
-        return {
-            "gid": gid,
-            "members": {sid: str(node) for sid, node in self._groups.members(gid).items()},
-            "where": None if rule is None else rule.description(),
-            "subset": description_of(subset) if callable(subset) else subset,
-        }
-
-    @rpc(read=True)
-    def services(self) -> list[dict[str, Any]]:
-        """Return the methods that other nodes can call, by gid, service and name."""
-        gids = [LOCAL, *(gid for gid in self._groups.gids() if gid != LOCAL)]
-        return [
-            {
-                "gid": gid,
-                "service": service,
-                "origin": self._origin(gid, service),
-                "method": name,
-                "signature": method.signature,
-                "is_read": method.is_read,
-                "is_stream": method.is_stream,
-            }
-            for gid in gids
-            for service in sorted(self._services(gid))
-            for name, method in sorted(self._services(gid)[service].items())
-        ]
-
     @property
     def _groups(self) -> Groups:
         return self._node.local.groups
 
     def _is_active(self) -> bool:
         return self._node.local.membership.is_active
-
-    def _services(self, gid: str) -> Mapping[str, Mapping[str, Any]]:
-        return self._router.methods.services(gid)
-
-    def _origin(self, gid: str, name: str) -> str:
-        if gid != LOCAL and name not in BUILT_IN:
-            return "template"
-        origin = Origin.BUILT_IN if gid != LOCAL else self._table.origin(name)
-        return "" if origin is None else origin.value
 
     @rpc(read=True)
     def statistics(self) -> dict[str, Any]:
@@ -246,20 +248,6 @@ class Inspection(CallInspection):
         async with aclosing(_ring().watch(_count(last))) as records:
             async for record in records:
                 yield record
-
-    @rpc(read=True)
-    def spread(self, gid: str, rumor: str) -> dict[str, Any]:
-        """Return how far a rumor that this node has sent is known to have come, and ask those who have not confirmed.
-
-        Args:
-            gid: its group.
-            rumor: its id.
-
-        Raises:
-            KeyDoesNotExist: nothing is known of it.
-            MalformedRequest: it is no id.
-        """
-        return msgspec.structs.asdict(self._node.local.gossip.spread(gid, rumor))
 
 
 def _shown_member(member: Member, seconds: float) -> dict[str, Any]:

@@ -62,6 +62,10 @@ class LogRing(logging.Handler):
         """Return the latest records, the oldest first."""
         return [shown for _, shown in self._snapshot()[-last:]] if last else []
 
+    def numbered(self, last: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return the latest records, each with its number, the oldest first."""
+        return self._snapshot()[-last:] if last else []
+
     async def watch(self, last: int) -> AsyncGenerator[dict[str, Any]]:
         """Yield the latest records, and then each as it comes, some tenths of a second later."""
         kept = self._snapshot()

@@ -98,7 +98,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field=_TAG, omit_defa
         values = [(field, getattr(self, field.name)) for field in fields_of(type(self))]
         return [(field, value) for field, value in values if value is not None]
 
-    # ---- pictures
+    # ---- in words
+
+    @property
+    def sentence(self) -> str:
+        """Its times, its class and its fields, in one line."""
+        parts = []
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in _TIMES and value != field.default:
+                parts.append(f"{field.name}={f'{value:g}' if isinstance(value, float) else value}")
+        lasting = "for good" if self.duration_s is None else f"for {self.duration_s:g} s"
+        return f"at {self.at_s:g} s, {lasting}: {' '.join([type(self).__name__, *parts])}"
 
     @property
     def title(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trionet.message import Remote
@@ -65,3 +65,16 @@ class GroupComm(Template):
         at the end of the block.
         """
         return self.open_stream(args, remote, kwargs=kwargs, items=items, orphans=orphans)
+
+    @rpc(name="stream")
+    async def items(
+        self,
+        args: list[Any] | tuple[Any, ...],
+        remote: Remote,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[list[Any]]:
+        """Yield ``[sid, item or TrionetError]`` of an async generator, for those who call over HTTP; see `stream`."""
+        async with self.open_stream(args, remote, kwargs=kwargs, items=True) as received:
+            async for sid, item in received:
+                yield [sid, item]

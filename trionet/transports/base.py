@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
-    from trionet.figures import LinkFigures, NodeFigures
+    from trionet.figures import LinkFigures
     from trionet.prepared_call import PreparedCall
     from trionet.router import Method
     from trionet.security.certificates import Certificates
@@ -47,15 +47,16 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .datagrams import SourcedDatagrams
+    from .shown import Pages
 
 __all__ = [
     "STOPPED",
+    "Described",
     "Endpoint",
     "Handler",
     "Links",
     "Lives",
     "Network",
-    "Pages",
     "Request",
     "Sending",
     "Transport",
@@ -180,6 +181,17 @@ class Transport(Protocol):
         """Return the calls and streams that have not ended."""
 
 
+class Described(Protocol):
+    """The open links of a node."""
+
+    @property
+    def open(self) -> int:
+        """Their number."""
+
+    def described(self, most: int) -> dict[str, dict[str, Any]]:
+        """Return what at most `most` of them are, as plain data."""
+
+
 class Links(Transport, Protocol):
     """Sends calls of one node over its links.
 
@@ -192,6 +204,10 @@ class Links(Transport, Protocol):
 
     def figures(self) -> LinkFigures:
         """Return the figures of its links."""
+
+    @property
+    def traffic(self) -> Described:
+        """Its open links."""
 
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""
@@ -289,20 +305,6 @@ class Lives(Protocol):
     def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
         """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
         ...
-
-
-class Pages(Protocol):
-    """What a node shows of itself over HTTP, besides its services."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it has booted and joined its cluster, and is not stopping."""
-
-    def figures(self) -> NodeFigures:
-        """Return its figures."""
-
-    async def openapi(self) -> bytes:
-        """Return its OpenAPI document, in JSON."""
 
 
 class Network(Protocol):

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
 
-    from .base import Handler, Lives, Pages
+    from .base import Handler, Lives
     from .link.tcp import TCPLink
+    from .shown import Pages
     from .web import QuartTrio, WebServer
     from .web_access import WebAccess
     from .web_tls import SecuredStream
@@ -47,9 +48,8 @@ __all__ = ["NetworkEndpoint", "TCPNetwork"]
 
 _log = limited_log(__name__)
 
-_FIRST_BYTES = 4096
+_FIRST_BYTES, _PORTS_TRIED = 4096, 16
 _TLS_FIRST = b"\x16"  # of a ClientHello
-_PORTS_TRIED = 16
 _WEB = "trionet.transports.web"
 
 
@@ -150,10 +150,9 @@ class NetworkEndpoint:
             return True
         try:
             with trio.fail_after(self._config.connect_timeout_s):
-                sock = await connect(node)
+                (await connect(node)).close()
         except (OSError, trio.TooSlowError):
             return False
-        sock.close()
         return True
 
     def close(self) -> None:
@@ -161,8 +160,9 @@ class NetworkEndpoint:
         self._is_closing = True
         self._listener.close()
         self.links.part("this node is stopping")  # now: peers must send no more calls
-        if self._web is not None:
-            self._web.closing = True
+        for shown in (self._web, self.pages):
+            if shown is not None:
+                shown.close()
 
     def _web_server(self) -> WebServer:
         if self._web is None:

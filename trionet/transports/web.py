@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import WeakMethod
 
 import msgspec
 import quart.wrappers.base
@@ -53,9 +54,10 @@ from .call_headers import (
 from .web_access import ANYONE
 from .web_bodies import Bodies
 from .web_connection import HTTPConnection
+from .web_dashboard import ABORT, READING_ENDPOINTS
 from .web_endings import closing_unless_read
-from .web_errors import error_body, error_of, status_of
-from .web_origin import foreign_page_error
+from .web_errors import error_body, error_of, error_response, status_of
+from .web_origin import foreign_page_error, own_names
 from .web_pages import OPEN_PAGES, add_health, add_pages
 from .web_refusals import RefusedRequests
 from .web_tls import TLS_CLIENT, SecuredStream
@@ -68,7 +70,8 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.prepared_call import PreparedCall
 
-    from .base import Handler, Pages
+    from .base import Handler
+    from .shown import Pages
     from .web_access import Requester, WebAccess
 
 __all__ = ["QuartTrio", "WebServer"]
@@ -161,12 +164,18 @@ class WebServer:
         state = {**self._state, _ON_PROVEN: on_proven}
         if isinstance(stream, SecuredStream):
             state[TLS_CLIENT] = stream.client
-        return HTTPConnection(self._wrapped, self._config, self._context, state, stream, first)
+        connection = HTTPConnection(self._wrapped, self._config, self._context, state, stream, first)
+        state[ABORT] = WeakMethod(connection.abort)
+        return connection
 
     async def _add_close_header(self, response: Response) -> Response:
         if self.closing and request.http_version.startswith("1"):
             response.headers["Connection"] = "close"
         return response
+
+    def close(self) -> None:
+        """Have each response close its connection."""
+        self.closing = True
 
     async def finish(self) -> None:
         """Close idle connections at once, and the others after their response."""
@@ -231,14 +240,14 @@ def _make_app(
         if error is None:
             return None
         refused.note((request or websocket).scope, status_of(error), error.text)
-        return _error_response(error, limit_bytes)
+        return error_response(error, limit_bytes)
 
     if access is not None:
         _require_proof(app, access, refused, limit_bytes)
 
     add_health(app)
     if pages is not None:
-        add_pages(app, pages, limit_bytes)
+        add_pages(app, pages, config, access)
     _add_calls(app, handler, config)
     _add_error_handlers(app, limit_bytes)
     return app
@@ -269,7 +278,7 @@ def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
         except RequestRefused:
             raise  # it is logged, too
         except TrionetError as exc:
-            return _error_response(exc, limit_bytes)
+            return error_response(exc, limit_bytes)
 
 
 def _require_proof(app: QuartTrio, access: WebAccess, refused: RefusedRequests, limit_bytes: int) -> None:
@@ -283,13 +292,14 @@ def _require_proof(app: QuartTrio, access: WebAccess, refused: RefusedRequests, 
             g.requester = requester = access.requester(asked.scope)
             asked.scope["state"][_ON_PROVEN]()
             if asked.endpoint != _CALL:
-                requester.check_route(is_safe=bool(request) and request.method in _SAFE_METHODS)
+                is_safe = bool(request) and (request.method in _SAFE_METHODS or asked.endpoint in READING_ENDPOINTS)
+                requester.check_route(is_safe=is_safe)
 
     @app.errorhandler(RequestRefused)
     async def refuse(exc: RequestRefused) -> Response:
         refused.note((request or websocket).scope, exc.status, exc.reason)
         headers = {"WWW-Authenticate": 'Bearer realm="trionet"'} if exc.status == UNAUTHORIZED else {}
-        return _error_response(exc, limit_bytes, exc.status, headers)
+        return error_response(exc, limit_bytes, exc.status, headers)
 
     @app.after_request
     async def sign(response: Response) -> Response:
@@ -304,11 +314,11 @@ def _add_error_handlers(app: QuartTrio, limit_bytes: int) -> None:
     async def http_error(exc: HTTPException) -> Response:
         (request or websocket).routing_exception = None  # its traceback refers to the request: a cycle
         allowed = {name: value for name, value in exc.get_headers() if name.lower() == "allow"}
-        return _error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, allowed)
+        return error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, allowed)
 
     @app.errorhandler(Exception)
     async def other_error(exc: Exception) -> Response:
-        return _error_response(RemoteError.from_exception(exc), limit_bytes)
+        return error_response(RemoteError.from_exception(exc), limit_bytes)
 
 
 def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
@@ -318,8 +328,7 @@ def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
     # Only by these methods: a submitted form is a navigation, too.
     mode = headers.get("Sec-Fetch-Mode", "") if (request or websocket).method in _SAFE_METHODS else ""
     fetch = (site, mode, headers.get("Sec-Fetch-Dest", "")) if site else None
-    own_names = {name.lower() for name in (config.ip, config.advertise_ip) if name}
-    return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names, fetch)
+    return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names(config), fetch)
 
 
 def _read_call(gid: str, service: str, method: str, args: object, requester: Requester) -> Call:
@@ -389,10 +398,3 @@ def _encoded(answer: dict[str, Any], max_message_bytes: int, what: str) -> bytes
         return check_size(JSON.encode(answer), max_message_bytes, what)
     except TrionetError as exc:
         raise RemoteError.from_exception(exc) from exc  # the handler has run
-
-
-def _error_response(
-    error: TrionetError, limit_bytes: int, status: int | None = None, headers: dict[str, str] | None = None
-) -> Response:
-    body = error_body(error, limit_bytes)
-    return Response(body, status=status or status_of(error), headers=headers, content_type="application/json")

@@ -11,7 +11,7 @@ Source: RFC 6750 (bearer tokens), 9421 (signatures).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from trionet.detours import destinations
 from trionet.identity import NodeAddress, is_loopback
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .base import Handler
     from .web_tls import TLSClient
 
-__all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
+__all__ = ["ANYONE", "Grant", "Requester", "WebAccess", "own_authorities"]
 
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, not used
 _LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -73,16 +73,32 @@ def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[s
     return frozenset(normalized_authority(str(NodeAddress(name, address.port))) for name in every)
 
 
+class Grant(NamedTuple):
+    """What a client may do.
+
+    Attributes:
+        scope: ``read``, ``call`` or ``admin``.
+        is_proven: whether it has proven who it is.
+        expires_s: when its token ends, in seconds since 1970; None without one.
+    """
+
+    scope: str = "admin"
+    is_proven: bool = False
+    expires_s: int | None = None
+
+
 class Requester(Protocol):
     """Who makes a request.
 
     Attributes:
         is_believed: whether its headers may name a node as the caller.
         certificate: the certificate by which it is known; None if it is known by another proof.
+        grant: what it may do.
     """
 
     is_believed: bool
     certificate: PeerCertificate | None
+    grant: Grant
 
     @property
     def is_ending(self) -> bool:
@@ -120,6 +136,7 @@ class _Anyone:
 
     is_believed = True
     certificate: PeerCertificate | None = None
+    grant = Grant()
 
     @property
     def is_ending(self) -> bool:
@@ -153,6 +170,8 @@ ANYONE: Final[Requester] = _Anyone()
 class _PlainPeer(_Anyone):
     """Whoever makes a request without a proof, during a rollout: it administers nothing, and handles no keys."""
 
+    grant = Grant("call")
+
     def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
         if needs_key(service, method):
             reason = f"{service}/{method} {NEEDS_KEY}"
@@ -173,6 +192,7 @@ class _TokenHolder(_Anyone):
 
     def __init__(self, token: Token) -> None:
         self._token = token
+        self.grant = _grant_of(token)
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
         return Principal("token", self._token.id, self._token.scope.name.lower()), None
@@ -199,6 +219,7 @@ class _SigningNode(_Anyone):
         self._request = request
         self._keys = keys
         self.certificate = certificate
+        self.grant = Grant(is_proven=True)
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
         if self.certificate is not None:
@@ -229,6 +250,8 @@ class _SigningNode(_Anyone):
 
 class _CertifiedNode(_Anyone):
     """A node of the cluster by its certificate, on a node without a key: all that comes within TLS is its own."""
+
+    grant = Grant(is_proven=True)
 
     def __init__(self, certificate: PeerCertificate) -> None:
         self.certificate = certificate
@@ -277,18 +300,25 @@ class WebAccess:
                 return _PLAIN_PEER
         if not self._keys:
             return _CertifiedNode(_certificate_of(within))
-        client = scope.get("client")
-        if within is None and (client is None or not is_loopback(client[0])):
-            raise RequestRefused(
-                "with a key, plain HTTP is for clients on this machine only, because a bearer token can be sniffed: "
-                "use an ssh tunnel (ssh -L), a proxy with TLS on this machine, or https:// if it has a certificate",
-                reason="the client is on another machine, and speaks no TLS",
-                status=FORBIDDEN,
-            )
+        _check_channel(scope, within)
         if any(name.lower() == _SIGNATURE for name, _ in headers):
             return self._signing_node(scope, headers, within)
         texts = [value for name, value in headers if name.lower() == "authorization"]
-        return _TokenHolder(self._tokens.verify(bearer_token(texts), time.time(), Scope.READ))
+        return _TokenHolder(self._verified(bearer_token(texts)))
+
+    def grant_of(self, scope: HTTPScope | WebsocketScope, token: str) -> Grant:
+        """Return what the holder of a token may do, who has made a request with another proof.
+
+        Raises:
+            RequestRefused: the token is not valid, or the request comes from another machine without TLS.
+        """
+        _check_channel(scope, scope.get("state", _NO_STATE).get(TLS_CLIENT))
+        return _grant_of(self._verified(token))
+
+    def _verified(self, token: str) -> Token:
+        if not self._keys:
+            raise unproven("this node has no key, and so no tokens")
+        return self._tokens.verify(token, time.time(), Scope.READ)
 
     def _signing_node(
         self, scope: HTTPScope | WebsocketScope, headers: list[tuple[str, str]], within: TLSClient | None
@@ -300,6 +330,22 @@ class WebAccess:
         verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
         certificate = _certificate_of(within) if self._keys.is_certified else None
         return _SigningNode(verified, self._opening[verified.key_id], certificate)
+
+
+def _check_channel(scope: HTTPScope | WebsocketScope, within: TLSClient | None) -> None:
+    """Raise `RequestRefused` for a request from another machine without TLS: whoever sees its token can use it."""
+    client = scope.get("client")
+    if within is None and (client is None or not is_loopback(client[0])):
+        raise RequestRefused(
+            "with a key, plain HTTP is for clients on this machine only, because a bearer token can be sniffed: "
+            "use an ssh tunnel (ssh -L), a proxy with TLS on this machine, or https:// if it has a certificate",
+            reason="the client is on another machine, and speaks no TLS",
+            status=FORBIDDEN,
+        )
+
+
+def _grant_of(token: Token) -> Grant:
+    return Grant(token.scope.name.lower(), is_proven=True, expires_s=token.expires_s)
 
 
 def _forwarded(peer: Principal, claimed: str | None) -> tuple[Principal, Principal | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from quart import Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from trionet.codec import JSON
@@ -38,7 +39,7 @@ from trionet.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["error_body", "error_of", "own_failure", "status_of"]
+__all__ = ["error_body", "error_of", "error_response", "own_failure", "status_of"]
 
 _STATUS_OF = {
     NotFound: 404,
@@ -79,6 +80,14 @@ def error_body(error: TrionetError, limit_bytes: int) -> bytes:
     if len(body) > limit_bytes:
         body = _encoded({name: wire[name] for name in _NEVER_CUT} | {"text": ""})
     return body
+
+
+def error_response(
+    error: TrionetError, limit_bytes: int, status: int | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """Return the response for `error`."""
+    body = error_body(error, limit_bytes)
+    return Response(body, status=status or status_of(error), headers=headers, content_type=JSON.content_type)
 
 
 def _cut(value: Any, longest: int) -> Any:

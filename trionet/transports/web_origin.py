@@ -18,7 +18,9 @@ from trionet.errors import NotPermitted
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["foreign_page_error"]
+    from trionet.config import NodeConfig
+
+__all__ = ["foreign_host_error", "foreign_page_error", "own_names"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OWN_SITES = ("same-origin", "none")
@@ -47,7 +49,21 @@ def foreign_page_error(
     target = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if origin is None or target is None or not _is_same(origin, target):
         return NotPermitted(f"calls from pages of {', '.join(origins):.100} are refused")
-    name = target[1].lower()
+    return foreign_host_error(hosts, own_names)
+
+
+def own_names(config: NodeConfig) -> frozenset[str]:
+    """Return the host names of a node's configuration."""
+    return frozenset(name.lower() for name in (config.ip, config.advertise_ip) if name)
+
+
+def foreign_host_error(hosts: Sequence[str], own_names: Collection[str]) -> NotPermitted | None:
+    """Return the error for a request whose target is no address or own name; None for any other.
+
+    A page whose name is rebound to the node sends no ``Origin`` with a GET, and over plain HTTP no ``Sec-Fetch-Site``.
+    """
+    target = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    name = "" if target is None else target[1].lower()
     if name != "localhost" and name not in own_names and not _is_address(name):
         return NotPermitted(f"calls from pages that reach this node as {name:.100} are refused: use its address")
     return None

@@ -16,18 +16,21 @@ from quart import Response, request
 from trionet.codec import JSON
 from trionet.errors import NotFound
 
+from .web_dashboard import OPEN_ENDPOINTS, add_dashboard
 from .web_errors import error_body
 
 if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
+    from trionet.config import NodeConfig
     from trionet.figures import NodeFigures
 
-    from .base import Pages
+    from .shown import Pages
+    from .web_access import WebAccess
 
 __all__ = ["OPEN_PAGES", "add_health", "add_pages"]
 
-OPEN_PAGES: Final = frozenset({"healthz", "live", "ready"})
+OPEN_PAGES: Final = frozenset({"healthz", "live", "ready"}) | OPEN_ENDPOINTS
 """The endpoints that need no token."""
 
 _NO_METRICS: Final = 'metrics need the extra "metrics": pip install "trionet[metrics]"'
@@ -45,9 +48,10 @@ def add_health(app: QuartTrio) -> None:
         return _json({"status": "ok"})
 
 
-def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
+def add_pages(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebAccess | None) -> None:
     """Add the pages about the node; what takes long is done in one thread at a time, so that the node stays prompt."""
     in_turn = trio.CapacityLimiter(1)
+    add_dashboard(app, pages, config, access)
 
     @app.get("/ready")
     async def ready() -> Response:
@@ -65,7 +69,7 @@ def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
         try:
             text, content_type = await trio.to_thread.run_sync(write, limiter=in_turn)
         except ImportError:
-            body = error_body(NotFound(_NO_METRICS), limit_bytes)
+            body = error_body(NotFound(_NO_METRICS), config.max_message_bytes)
             return Response(body, HTTPStatus.NOT_IMPLEMENTED, content_type=JSON.content_type)
         return Response(text, content_type=content_type)
 

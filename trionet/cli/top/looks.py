@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trionet.figures import NodeFigures
-
-from .rates import MethodRates, NodeRates, merged, node_rates
+from trionet.rates import MethodRates, NodeRates, merged, node_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

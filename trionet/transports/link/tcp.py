@@ -240,7 +240,7 @@ class TCPTransport(LinkTransport):
             with trio.CancelScope(deadline=max(self.wakes_at, earliest)) as self._timer:
                 await trio.sleep_forever()
             now = trio.current_time()
-            count_s(self._traffic.lag, now - self._timer.deadline)
+            count_s(self.traffic.lag, now - self._timer.deadline)
             for link in list(self._open):
                 if link.core.liveness.deadline <= now:
                     link.advance(now)

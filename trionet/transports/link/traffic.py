@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from trionet.figures import LinkFigures
 from trionet.histograms import durations, new_histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from trionet.identity import NodeAddress
 
     from .link import Link
 
@@ -22,7 +25,9 @@ class Traffic:
         lag: how late the timers of the links have run; see `trionet.histograms`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, links: Mapping[Link, NodeAddress | None]) -> None:
+        """Sum up `links`, those that are open, with the addresses of their peers, and those that have been."""
+        self._links = links
         self.lag: list[int] = new_histogram()
         self._opened: int = 0
         self._ended = LinkFigures()
@@ -33,10 +38,34 @@ class Traffic:
 
     def note_ended(self, link: Link) -> None:
         """Keep the traffic of a link that has ended."""
-        self._ended = self.with_open([link])
+        self._ended = self._with_open([link])
 
-    def with_open(self, links: Iterable[Link]) -> LinkFigures:
-        """Return the figures of the links so far, of which `links` are open."""
+    @property
+    def open(self) -> int:
+        """The number of open links."""
+        return len(self._links)
+
+    def figures(self) -> LinkFigures:
+        """Return the figures of all links so far."""
+        return self._with_open(self._links)
+
+    def described(self, most: int) -> dict[str, dict[str, Any]]:
+        """Return what at most `most` open links are, by number: their peers, who has made them, and what passes."""
+        found: dict[str, dict[str, Any]] = {}
+        for number, (link, node) in enumerate(islice(self._links.items(), most), 1):
+            core, outbox = link.core, link.core.outbox
+            found[str(number)] = {
+                "peer": link.name if node is None else str(node),
+                "direction": "out" if core.is_initiator else "in",
+                "is_sealed": bool(core.key_id) or link.identity is not None,
+                "bytes_sent": outbox.sent_bytes,
+                "bytes_received": core.received_bytes,
+                "queued_bytes": outbox.queued[1],
+                "calls_waiting": link.calls.waiting,
+            }
+        return found
+
+    def _with_open(self, links: Iterable[Link]) -> LinkFigures:
         ended = self._ended
         bytes_sent, bytes_received = ended.bytes_sent, ended.bytes_received
         frames_sent, frames_received = ended.frames_sent, ended.frames_received

@@ -94,7 +94,7 @@ class LinkTransport(ABC):
         self._connecting: dict[trio.lowlevel.Task, tuple[NodeAddress, Request]] = {}
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
-        self._traffic = Traffic()
+        self.traffic: Traffic = Traffic(self._open)
         self._nursery: trio.Nursery | None = None
 
     # ---- running
@@ -278,7 +278,7 @@ class LinkTransport(ABC):
 
     def figures(self) -> LinkFigures:
         """Return the figures of its links."""
-        return self._traffic.with_open(self._open)
+        return self.traffic.figures()
 
     def note_refused(self, peer: object, reason: str) -> None:
         """Count and log a connection of `peer` that began as a link and was refused."""
@@ -290,7 +290,7 @@ class LinkTransport(ABC):
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
         link.on_silent = self._redial
-        self._traffic.note_opened()
+        self.traffic.note_opened()
         peer = link.core.peer
         if self.handshakes.are_sealed and peer.address is not None:
             remember(self._heard, peer.address, None, _MOST_HEARD)
@@ -323,7 +323,7 @@ class LinkTransport(ABC):
         if link in self._open:
             self._drop(link)
             del self._open[link]
-            self._traffic.note_ended(link)
+            self.traffic.note_ended(link)
             self._link_ended.unpark_all()
 
     # ---- other keys

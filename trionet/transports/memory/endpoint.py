@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.security.live_keys import LiveKeys
-    from trionet.transports.base import Handler, Lives, Pages
+    from trionet.transports.base import Handler, Lives
+    from trionet.transports.shown import Pages
 
     from .carrier import Carrier
     from .rules import Message

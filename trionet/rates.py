@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from trionet.histograms import LIMITS_S
+from .histograms import LIMITS_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trionet.figures import CallFigures, NodeFigures
+    from .figures import CallFigures, NodeFigures
 
 __all__ = ["MethodRates", "NodeRates", "merged", "node_rates", "quantile_s"]
 
@@ -33,6 +33,7 @@ class MethodRates(msgspec.Struct, frozen=True):
         seconds: the time between the looks.
         buckets: the histogram of their durations.
         time_s: their durations together.
+        outcomes: how many have ended with each outcome; see `trionet.figures.CallFigures`.
     """
 
     service: str
@@ -42,6 +43,7 @@ class MethodRates(msgspec.Struct, frozen=True):
     seconds: float
     buckets: tuple[int, ...]
     time_s: float
+    outcomes: dict[str, int] = {}
 
     @property
     def name(self) -> str:
@@ -73,6 +75,7 @@ class NodeRates(msgspec.Struct, frozen=True):
         sent_bytes: the bytes that it has sent by links and datagrams, per second.
         lag_s: the 99th percentile of how late its timers ran; None if none ran.
         probe_s: the median round trip of its probes; None without any.
+        made_methods: the calls that it has made, by name.
     """
 
     served: dict[str, MethodRates]
@@ -81,6 +84,7 @@ class NodeRates(msgspec.Struct, frozen=True):
     sent_bytes: float = 0.0
     lag_s: float | None = None
     probe_s: float | None = None
+    made_methods: dict[str, MethodRates] = {}
 
     @property
     def total(self) -> MethodRates | None:
@@ -94,10 +98,11 @@ def node_rates(before: NodeFigures, after: NodeFigures) -> NodeRates | None:
     if seconds <= 0:
         return None
     served = _methods(before.calls_served, after.calls_served, seconds)
+    made_methods = _methods(before.calls_made, after.calls_made, seconds)
     made = _count(after.calls_made) - _count(before.calls_made)
     rumors = after.gossip.delivered - before.gossip.delivered
     sent = after.links.bytes_sent + after.datagrams.bytes_sent - before.links.bytes_sent - before.datagrams.bytes_sent
-    if served is None or made < 0 or rumors < 0 or sent < 0:
+    if served is None or made_methods is None or made < 0 or rumors < 0 or sent < 0:
         return None
     lag = _less(after.cluster.lag.buckets, before.cluster.lag.buckets)
     probes = _less(after.cluster.probe_round_trips.buckets, before.cluster.probe_round_trips.buckets)
@@ -108,6 +113,7 @@ def node_rates(before: NodeFigures, after: NodeFigures) -> NodeRates | None:
         sent_bytes=sent / seconds,
         lag_s=quantile_s(lag, 0.99),
         probe_s=quantile_s(probes, 0.5),
+        made_methods=made_methods,
     )
 
 
@@ -118,7 +124,11 @@ def merged(rates: Iterable[MethodRates], service: str, method: str) -> MethodRat
         return None
     buckets = _sum([one.buckets for one in each])
     calls, errors, time_s = (sum(column) for column in zip(*((r.calls, r.errors, r.time_s) for r in each), strict=True))
-    return MethodRates(service, method, calls, errors, max(one.seconds for one in each), buckets, time_s)
+    outcomes: dict[str, int] = {}
+    for one in each:
+        for outcome, count in one.outcomes.items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
+    return MethodRates(service, method, calls, errors, max(one.seconds for one in each), buckets, time_s, outcomes)
 
 
 def quantile_s(buckets: Iterable[int], share: float) -> float | None:
@@ -160,7 +170,8 @@ def _methods(before: list[CallFigures], after: list[CallFigures], seconds: float
         buckets = _less(one.durations.buckets, [] if known is None else known.buckets)
         time_s = one.durations.sum_s - (0.0 if known is None else known.sum_s)
         errors = 0 if one.outcome in _GOOD else calls
-        rates = MethodRates(one.service, one.method, calls, errors, seconds, buckets, time_s)
+        outcomes = {one.outcome: calls}
+        rates = MethodRates(one.service, one.method, calls, errors, seconds, buckets, time_s, outcomes)
         found.setdefault(rates.name, []).append(rates)
     combined = {name: merged(parts, parts[0].service, parts[0].method) for name, parts in found.items()}
     return {name: one for name, one in combined.items() if one is not None}

@@ -1,0 +1,51 @@
+// How the nodes see a group, as rows of a matrix: those that agree in one row, each other view in one of its own.
+
+/** The kinds of a cell: the viewer has the member, lacks it, has it in addition, or can't be told. */
+export const CELLS = { has: "has it", lacks: "lacks it", extra: "has it, and this node does not", none: "no member here", unknown: "not told" };
+
+/** The differences of a view, in words. */
+export function wordsOf(view) {
+  if (view.kind === "absent") return "has no such group";
+  if (view.kind === "extra") return `has it, with ${view.size} members`;
+  const parts = [];
+  if (view.lacks) parts.push(`lacks ${view.lacks}`);
+  if (view.has) parts.push(`has ${view.has} more`);
+  if (view.where !== undefined) parts.push(`another rule: ${view.where}`);
+  if (view.subset !== undefined) parts.push(`another subset: ${view.subset}`);
+  return parts.length ? parts.join(", ") : "differs";
+}
+
+/**
+ * The matrix of a group: {columns: [SID], rows: [{sid, cells, text}]}.
+ *
+ * The columns are the members that this node has, and those that another one has in addition. The first row, whose sid
+ * is "", is of all that agree.
+ */
+export function matrixOf(group) {
+  const views = Object.entries(group.views ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  const members = Object.keys(group.members ?? {});
+  const extras = [...new Set(views.flatMap(([, view]) => view.having ?? []))].filter((sid) => !Object.hasOwn(group.members, sid)).sort();
+  const columns = [...members, ...extras];
+  const rows = views.map(([sid, view]) => ({ sid, text: wordsOf(view), cells: columns.map((column) => cellOf(view, column, group)) }));
+  if (group.here) rows.unshift({ sid: "", text: "", cells: columns.map((column) => (Object.hasOwn(group.members, column) ? "has" : "none")) });
+  return { columns, rows };
+}
+
+function cellOf(view, sid, group) {
+  if (view.kind === "absent") return Object.hasOwn(group.members, sid) ? "lacks" : "none";
+  if (view.kind === "extra") return "has";
+  const isMember = Object.hasOwn(group.members, sid);
+  if (view.lacking?.includes(sid)) return "lacks";
+  if (view.having?.includes(sid)) return "extra";
+  const isCut = isMember ? (view.lacks ?? 0) > (view.lacking?.length ?? 0) : (view.has ?? 0) > (view.having?.length ?? 0);
+  if (isCut) return "unknown";
+  return isMember ? "has" : "none";
+}
+
+/** How many nodes differ, in words and as a state. */
+export function agreementOf(group) {
+  const count = Object.keys(group.views ?? {}).length;
+  if (!group.here) return { state: "warning", text: `not on this node: on ${count}` };
+  if (count) return { state: "warning", text: `${count} ${count === 1 ? "node differs" : "nodes differ"}` };
+  return group.same > 1 ? { state: "ok", text: `the same on ${group.same} nodes` } : { state: "waiting", text: "no other has told" };
+}

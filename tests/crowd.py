@@ -149,7 +149,7 @@ class Member(NamedTuple):
 
 @contextmanager
 def open_crowd(count: int, config: NodeConfig = CONFIG) -> Generator[list[Member]]:
-    """Run that many node processes for as long as the block lasts."""
+    """Run that many node processes for as long as the block lasts; at that port of `config` and the next ones."""
     command = [sys.executable, "-m", "tests.crowd", str(count), msgspec.json.encode(config).decode()]
     with subprocess.Popen(
         command, cwd=ROOT, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -181,9 +181,10 @@ def _main(count: int, config: NodeConfig) -> None:
     warm_up()
     gc.collect()
     gc.freeze()
-    for _ in range(count):
+    for number in range(count):
         if os.fork() == 0:
-            trio.run(_serve, config)
+            port = config.port and config.port + number
+            trio.run(_serve, msgspec.structs.replace(config, port=port))
             os._exit(0)
     for _ in range(count):
         os.wait()

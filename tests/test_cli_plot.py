@@ -38,9 +38,21 @@ def test_it_draws_what_a_saved_trace_has(trace: Path, tmp_path: Path) -> None:
     assert (tmp_path / "two.PNG").read_bytes().startswith(b"\x89PNG")
 
 
+def test_it_writes_a_page_that_compares_two_runs(trace: Path, tmp_path: Path) -> None:
+    shorter = Trace()
+    shorter.add("rumor", "n0", "n0", detail="a1")
+    shorter.save(tmp_path / "shorter.jsonl")
+    assert status_of(trace, tmp_path / "alone.html") == 0
+    assert status_of(trace, tmp_path / "both.HTML", "--against", tmp_path / "shorter.jsonl") == 0
+    assert '"comparison":null' in (tmp_path / "alone.html").read_text(encoding="utf-8")
+    assert '"comparison":{"with":"another run"' in (tmp_path / "both.HTML").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["{trace}", "out.html", "--picture", "rate"], "--picture: a page shows the whole run"),
+        (["{trace}", "out.svg", "--against", "{trace}"], "--against: a picture shows one run"),
         (["{trace}", "out.gif"], "out.gif must end in one of .png, .svg, .pdf"),
         (["{trace}", "out.svg", "--picture", "sprout"], "there is no picture 'sprout'; there are members, rate,"),
         (["{trace}"], "the following arguments are required: OUT"),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,6 +174,8 @@ def test_one_seed_is_run_here_and_its_trace_is_told(tmp_path: Path) -> None:
         (["--most-messages", "0"], "--most-messages: a positive number, not 0"),
         (["--trace", "moon/trace.jsonl"], "--trace: there is no folder 'moon'"),
         (["--plot", "moon/what.png"], "--plot: there is no folder 'moon'"),
+        (["--html", "moon/what.html"], "--html: there is no folder 'moon'"),
+        (["--html", "docs"], "--html: 'docs' is a folder"),
         (["--trace", "docs"], "--trace: 'docs' is a folder"),
         (
             ["--scenario", "tests.simulation.programs:fails_to_plan"],
@@ -215,6 +218,40 @@ def test_what_happened_is_drawn_and_a_picture_of_no_known_kind_is_refused_before
     done = simulate("--seed", "1", "--plot", "what.gif", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--plot: what.gif must end in one of .png, .svg, .pdf" in done.stderr
+
+
+def document_in(path: Path) -> dict[str, Any]:
+    """Return the data of a page."""
+    *_, data = path.read_text(encoding="utf-8").split("main.show(document, ")
+    document: dict[str, Any] = json.loads(data.partition(");\n</script>")[0])
+    return document
+
+
+@pytest.mark.slow
+def test_a_failing_run_becomes_a_page_that_tells_where_it_differs_from_a_passing_one(shop: Path) -> None:
+    arguments = ["--seeds", "20", "--processes", "1", "--no-shrink", "--html", "report.html", *ARGUMENTS]
+    done = simulate(*arguments, folder=shop)
+    assert (done.returncode, done.stderr) == (1, "")
+    document = document_in(shop / "report.html")
+    assert [one["invariant"] for one in document["violations"]] == ["shop:is_not_oversold"]
+    assert document["comparison"]["with"].startswith("the same ")
+    assert document["trial"]["command"].startswith("trionet simulate --replay ")
+    failing, passing = (Trial.from_json(shlex.split(document[of]["command"])[-1]) for of in ("trial", "comparison"))
+    assert failing != passing
+    assert f"seed {failing.seed} fails" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_page_of_a_run_whose_process_did_not_end_has_no_events_and_of_a_fine_one_no_failure(shop: Path) -> None:
+    arguments = ["--program", "shop:think", "--duration", "0.1", "--nodes", "1", "--most-real-seconds", "0.5"]
+    done = simulate("--seeds", "1", "--no-shrink", *arguments, "--html", "report.html", "--trace", "t", folder=shop)
+    assert (done.returncode, (shop / "t").exists()) == (1, False)
+    assert done.stderr == "there is no trace to save or draw: the process that ran it did not end as it should\n"
+    document = document_in(shop / "report.html")
+    assert document["violations"][0]["text"] == "the process that ran seed 0 did not end within 0.5 s"
+    assert document["run"]["events_in_trace"] == 0
+    assert simulate("--seed", "1", "--duration", "1", "--html", "fine.html", folder=shop).returncode == 0
+    assert document_in(shop / "fine.html")["violations"] == []
 
 
 @pytest.mark.slow

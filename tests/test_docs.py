@@ -54,6 +54,14 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE_S = 240  # some examples take ten seconds of a processor, and the machine may be busy
 NODE = [sys.executable, "-P", "-m", "trionet.cli.node"]  # -P: as for an installed command, no working directory
 ANYTHING = "..."
+IN_A_FORK = """
+import os, warnings
+from trionet.cli.main import load
+warnings.simplefilter("ignore", ResourceWarning)  # a command leaves its standard streams to the end of its process
+os.dup2(1, 2)
+os.environ |= {settings}
+load({name!r}).main({arguments})
+"""
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
@@ -203,6 +211,8 @@ def run_program(folder: Path) -> NoReturn:
         sys.path[0] = str(folder)
         runpy.run_path("__program__.py", run_name="__main__")
         status = 0
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
@@ -280,11 +290,13 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 class Shell:
     """Runs the commands of one page: ``curl`` by httpx, those of trionet and ``pytest`` as processes, ``echo $?``.
 
-    ``$(command)`` stands for the output of a command.
+    ``$(command)`` stands for the output of a command. ``trionet`` runs in a fork that has imported it already; but
+    ``trionet simulate`` starts itself again, and so is a process of its own.
     """
 
-    def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack) -> None:
+    def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack, runner: Runner) -> None:
         self._folder = folder
+        self._runner = runner
         self._ports = ports
         self._stack = stack
         self._client = stack.enter_context(httpx.Client(trust_env=False, timeout=PATIENCE_S))
@@ -308,6 +320,10 @@ class Shell:
             case ["pytest", *arguments]:
                 own = ["-p", "no:cacheprovider", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
+            case ["trionet", name, *arguments] if name != "simulate":
+                code = IN_A_FORK.format(settings=settings, name=name, arguments=arguments)
+                self._status, output, _ = self._runner.run(Program(line, code, "", {}), self._folder)
+                return self._as_shown(output)
             case ["trionet", *arguments]:
                 return self._as_shown(self._wait_for([sys.executable, "-m", "trionet", *arguments], settings))
             case ["echo", "$?"]:
@@ -381,12 +397,12 @@ class Shell:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if commands_of(page)]
 )
-def test_the_commands_of_a_page_print_what_is_shown(page: Path, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_print_what_is_shown(page: Path, runner: Runner, tmp_path: Path) -> None:
     write(files_of(page), tmp_path)
     commands = commands_of(page)
     shown = sorted({int(port) for command in commands for port in re.findall(r"\b80\d\d\b", command.line)})
     with reserved_ports(shown) as ports, ExitStack() as stack:
-        shell = Shell(tmp_path, ports, stack)
+        shell = Shell(tmp_path, ports, stack, runner)
         for command in commands:
             check_output(command.where, command.output, shell.run(command.line))
 

@@ -304,7 +304,7 @@ async def test_of_many_fast_calls_at_once_few_are_timed(monkeypatch: pytest.Monk
             await node.local.comm.send([1], remote)
         histogram = node.local.comm.counts.of("echo", "echo").ok
         histogram[STRIDE], histogram[SKIP], histogram[AT] = 7, 0, 0
-        monkeypatch.setattr(node.local.comm, "_now_ns", now_ns)
+        monkeypatch.setattr(node.local.comm, "now_ns", now_ns)
         async with trio.open_nursery() as nursery:
             for _ in range(64):
                 nursery.start_soon(node.local.comm.send, [1], remote)

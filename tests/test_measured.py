@@ -20,7 +20,7 @@ NAMES = sorted({table.measured for table in tables.TABLES.values()})
 
 def test_the_tables_of_the_pages_are_those_of_the_files() -> None:
     pages = tables.in_pages()
-    assert {page.name for page in pages} == {"README.md", "performance.md"}
+    assert {page.name for page in pages} == {"README.md", "comparison.md", "performance.md"}
     for page, text in pages.items():
         assert page.read_text(encoding="utf-8") == text, "write the tables anew: python -m benchmarks.tables"
 

@@ -372,9 +372,10 @@ async def test_a_bound_of_a_report_that_is_none_is_refused_and_one_that_is_holds
         calling(*[lambda: a.node.local.comm.send([], a.remote(a.node.address, "hold"))] * 3),
     ):
         await tree_with(a.node, 3)
-        for most in (-1, 10_001, 1.5, True, "9"):
+        wrong: list[Any] = [-1, 10_001, 1.5, True, "9"]  # what strangers send
+        for most in wrong:
             with pytest.raises(MalformedRequest, match="most is a number of calls"):
-                a.node.calls.encoded_report(most)  # type: ignore[arg-type]  what strangers send
+                a.node.calls.encoded_report(most)
         report = decode_report(a.node.calls.encoded_report(2, with_ends=True))
         assert (len(report.calls), report.omitted) == (2, 1)
 

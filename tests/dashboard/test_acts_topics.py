@@ -148,6 +148,22 @@ async def test_the_methods_of_a_node_and_of_its_groups(autojump_clock: MockClock
         assert found["group"]["comm"]["stream"]["is_stream"]
 
 
+async def test_methods_that_come_and_go_are_seen_and_the_others_are_told_once(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(2)
+    watched = Watched(nodes[0], "services", nodes=(nodes[1].sid,))
+    assert "more" not in (await watched.see())["local"]
+    told = nodes[1].local.inspection.methods()
+    assert nodes[1].local.inspection.methods("local", told["version"]) == {"version": told["version"]}
+    await nodes[1].local.routes.put({"go": print}, "more")
+    assert "go" in (await watched.see(4))["local"]["more"]
+    await nodes[1].local.routes.rem("more")
+    found = await watched.see(4)
+    assert "more" not in found["local"]
+    assert "counter" in found["local"]
+
+
 async def test_a_node_that_is_gone_has_no_methods(autojump_clock: MockClock, cluster: Cluster) -> None:
     (node,) = await cluster.start_many(1)
     found = await Watched(node, "services", nodes=("0123456789",)).see()

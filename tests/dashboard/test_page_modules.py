@@ -57,6 +57,11 @@ def test_all_that_loads_before_the_first_picture_is_at_most_256_kilobytes() -> N
     assert sum(sizes.values()) <= FIRST_PICTURE_BYTES, sizes
 
 
+def test_what_the_first_picture_needs_is_asked_for_at_once() -> None:
+    preloaded = re.findall(r'rel="modulepreload" href="dashboard/([\w.-]+)"', (STATIC / "index.html").read_text())
+    assert preloaded == sorted((modules_from("app.js") | modules_from("panel-cluster.js")) - {"app.js"})
+
+
 def test_no_module_names_another_host_or_has_inline_code() -> None:
     index = (STATIC / "index.html").read_text()
     assert not re.search(r"<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=|<style", index)

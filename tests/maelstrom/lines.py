@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from trionet import NodeAddress, NodeConfig
     from trionet.maelstrom.transport import MaelstromTransport
     from trionet.router import Router
-    from trionet.transports.base import Lives, Pages
+    from trionet.transports.base import Lives
     from trionet.transports.clock import Clock
     from trionet.transports.datagrams import SourcedDatagrams
+    from trionet.transports.shown import Pages
 
 __all__ = ["Lines", "LinesEndpoint"]
 

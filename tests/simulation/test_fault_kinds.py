@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,8 @@ from trionet.simulation.fields import Chance, Flag, NodeIndex, NodeIndexes, Seco
 from trionet.simulation.pictures.spans import fault_spans, runs_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio.testing import MockClock
 
     from trionet.simulation import Simulation
@@ -63,6 +66,40 @@ def test_a_new_kind_of_fault_is_encoded_and_decoded_in_schedules_and_in_trials()
     assert decode_schedule(encode_schedule(schedule)) == schedule
     trial = Trial(faults=schedule)
     assert Trial.from_json(trial.to_json()) == trial
+
+
+OUTAGE = """
+from trionet.simulation import Fault
+from trionet.simulation.fields import NodeIndex
+
+class Outage(Fault, frozen=True, kw_only=True, tag="fault_of_another_process:Outage"):
+    node: NodeIndex
+
+    def begin(self, sim):
+        return None
+"""
+
+
+def test_a_kind_whose_tag_is_its_import_path_is_decoded_where_it_was_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fault_of_another_process.py").write_text(OUTAGE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    faults = '[{"fault":"fault_of_another_process:Outage","at_s":1.0,"node":2}]'
+    [fault] = Trial.from_json(f'{{"faults":{faults}}}').faults or []
+    assert type(fault).__name__ == "Outage"
+    assert encode_schedule([fault]).decode() == faults
+    assert decode_schedule(faults) == [fault]
+
+
+@pytest.mark.parametrize(
+    "tag", ["no_such_module:Outage", "trionet.simulation:NoSuchFault", "trionet:NodeConfig", "x", 5]
+)
+def test_a_tag_that_leads_to_no_kind_of_fault_is_an_error(tag: object) -> None:
+    with pytest.raises(ConfigError):
+        decode_schedule(json.dumps([{"fault": tag, "at_s": 1.0}]))
+    with pytest.raises(ConfigError):
+        Trial.from_json(json.dumps({"faults": [{"fault": tag, "at_s": 1.0}]}))
 
 
 @pytest.mark.parametrize(

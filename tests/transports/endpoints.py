@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -84,11 +86,34 @@ class Memory:
         pass
 
 
+class Documented:
+    """The transport that docs/write-transport.md shows."""
+
+    def __init__(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "write-transport.md").read_text(encoding="utf-8")
+        program = re.search(r"^```python\n(# desk\.py\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        assert program is not None
+        names: dict[str, Any] = {"__name__": "desk"}
+        exec(compile(program[1], "desk.py", "exec"), names)
+        self._desk = names["Desk"]()
+
+    async def open_endpoint(self, config: NodeConfig, router: Router) -> Endpoint:
+        endpoint: Endpoint = await self._desk.open_endpoint(config, router, on_orphan=print)
+        return endpoint
+
+    def address_of_nobody(self) -> NodeAddress:
+        return NodeAddress("127.0.0.1", 65_535)
+
+    def close(self) -> None:
+        pass
+
+
 TRANSPORTS: Final[dict[str, Callable[[], Fabric]]] = {
     "http": lambda: Network("http"),
     "link": lambda: Network("link"),
     "memory": Memory,
     "maelstrom": Lines,
+    "desk": Documented,
 }
 """Each transport that must pass the suite."""
 

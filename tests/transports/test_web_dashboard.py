@@ -153,6 +153,14 @@ async def test_a_foreign_page_sees_nothing(headers: dict[str, str]) -> None:
         assert (refused.status_code, error_in(refused)["name"]) == (403, "NotPermitted")
 
 
+async def test_the_head_of_a_stream_is_no_viewer() -> None:
+    async with open_node() as node:
+        with trio.fail_after(DEADLINE_S):
+            head = await request(node, STREAM, "", method="HEAD")
+        assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream")
+        assert dashboard_of(node).viewers == 0
+
+
 async def test_with_a_key_the_page_is_open_and_its_stream_needs_the_scope_read() -> None:
     async with open_keyed() as node:
         assert (await request(node, "/", "", method="GET", Accept="text/html")).status_code == 200

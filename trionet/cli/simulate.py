@@ -14,10 +14,12 @@ from trionet.errors import ConfigError
 from trionet.simulation.outcomes import check_trial, run_trial
 from trionet.simulation.pictures import check_request, draw
 from trionet.simulation.promises import INVARIANTS
+from trionet.simulation.report import nearest_passing, write_report
 from trionet.simulation.rules import networks
 from trionet.simulation.scenarios import SCENARIOS
-from trionet.simulation.search import MOST_REAL_S, Failure, Worker, search
+from trionet.simulation.search import MOST_REAL_S, PROCESS, Failure, Worker, search
 from trionet.simulation.shrinking import Shrunk, shrink
+from trionet.simulation.trace import Trace
 from trionet.simulation.trials import Trial
 from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from trionet.simulation.fault import Fault
-    from trionet.simulation.trace import Trace
+    from trionet.simulation.invariants import Violation
+    from trionet.simulation.report import Passing
 
 __all__ = ["main", "make_parser"]
 
@@ -50,6 +52,7 @@ examples:
   trionet simulate --scenario split_brain --seeds 1000
   trionet simulate --program shop:two_customers --config shop:CONFIG --invariant shop:is_not_oversold
   trionet simulate --seed 17 --trace trace.jsonl --plot trace.png
+  trionet simulate --scenario split_brain --html report.html
   trionet simulate --replay failure.json
 
 exit status: 0 no run failed, 1 a run failed, 2 wrong usage, 130 interrupted
@@ -86,6 +89,7 @@ def make_parser() -> Parser:
     add("--no-shrink", action="store_true", help="don't shrink the failing run")
     add("--trace", metavar="FILE", help="save the trace of the single run, or of the failing one")
     add("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
+    add("--html", metavar="FILE", help="write it as a page for a browser, with its first difference from a passing run")
     add("--json", action="store_true", help="print the result as one line of JSON")
     return parser
 
@@ -120,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse output files that can't be written or drawn, before the run."""
-    for name in ("trace", "plot"):
+    for name in ("trace", "plot", "html"):
         path = getattr(options, name)
         if path is not None and not Path(path).parent.is_dir():
             parser.error(f"--{name}: there is no folder {os.fspath(Path(path).parent)!r}")
@@ -167,7 +171,7 @@ def _invariants(named: list[str] | None) -> list[str] | None:
 def _repeat(trial: Trial, options: argparse.Namespace) -> int:
     """Run one trial, and print the outcome."""
     outcome = run_trial(trial)
-    _keep(outcome.trace, options)
+    _keep(trial, outcome.trace, outcome.violations, options)
     if options.json:
         result = {"trial": trial, "violations": outcome.violations, "trace_hash": outcome.trace_hash}
         print(msgspec.json.encode(result).decode(), file=options.results)
@@ -202,8 +206,7 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
         print(msgspec.json.encode(result).decode(), file=options.results)
     else:
         _show(shrunk)
-    if options.trace or options.plot:
-        _keep(run_trial(shrunk.trial).trace, options)
+    _keep_failure(shrunk, options)
     return 1
 
 
@@ -227,24 +230,12 @@ def _show(shrunk: Shrunk) -> None:
         print(f"shrunk in {shrunk.runs} runs; then: {violation}")
     print(f"{_counted(trial.nodes, 'node')}, {trial.duration_s:g} s, {_counted(len(faults), 'fault')}")
     for fault in sorted(faults, key=lambda fault: fault.at_s):
-        print(f"  {_described(fault)}")
+        print(f"  {fault.sentence}")
     print(f"to repeat it:\n  {_command(trial)}")
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count or 'no'} {what}{'s' * (count != 1)}"
-
-
-def _described(fault: Fault) -> str:
-    """Return a fault in one line."""
-    parts = []
-    for field in msgspec.structs.fields(fault):
-        value = getattr(fault, field.name)
-        if field.name not in ("at_s", "duration_s") and value != field.default:
-            shown = f"{value:g}" if isinstance(value, float) else value
-            parts.append(f"{field.name}={shown}")
-    lasting = "for good" if fault.duration_s is None else f"for {fault.duration_s:g} s"
-    return f"at {fault.at_s:g} s, {lasting}: {' '.join([type(fault).__name__, *parts])}"
 
 
 def _command(trial: Trial) -> str:
@@ -257,9 +248,36 @@ def _command(trial: Trial) -> str:
     return shlex.join(["trionet", "simulate", "--replay", text])
 
 
-def _keep(trace: Trace, options: argparse.Namespace) -> None:
-    """Save the trace, and draw it, by the options."""
+def _keep_failure(shrunk: Shrunk, options: argparse.Namespace) -> None:
+    """Save and draw a failing run, which is run once more here, unless its process can't survive it."""
+    if not (options.trace or options.plot or options.html):
+        return
+    if shrunk.violation.invariant != PROCESS:
+        outcome = run_trial(shrunk.trial)
+        others = [one for one in outcome.violations if one != shrunk.violation]
+        _keep(shrunk.trial, outcome.trace, [shrunk.violation, *others], options)
+        return
+    if options.trace or options.plot:
+        print("there is no trace to save or draw: the process that ran it did not end as it should", file=sys.stderr)
+    if options.html:
+        write_report(Trace(), options.html, trial=shrunk.trial, violations=[shrunk.violation])
+
+
+def _keep(trial: Trial, trace: Trace, violations: Sequence[Violation], options: argparse.Namespace) -> None:
+    """Save the trace of a run, draw it, and write its page, by the options."""
     if options.trace:
         trace.save(options.trace)
     if options.plot:
         draw(trace, options.plot)
+    if options.html:
+        passing = _nearest_passing(trial, options.most_real_seconds) if violations else None
+        other = None
+        if passing is not None and (outcome := run_trial(passing.trial)).is_fine:  # it may not follow from its seed
+            other = outcome.trace
+        write_report(trace, options.html, trial=trial, violations=violations, passing=passing, passing_trace=other)
+
+
+def _nearest_passing(trial: Trial, most_real_s: float) -> Passing | None:
+    """Find a passing run that is like a failing one, in a process of its own, because some may crash, or never end."""
+    with Worker(most_real_s) as worker, Progress("runs to find one that passes") as progress:
+        return nearest_passing(trial, worker.run, on_progress=progress.show)

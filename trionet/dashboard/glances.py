@@ -1,14 +1,15 @@
 """Glances at the members: their figures, and how they see the cluster; shared by the topics that need them.
 
-Members are asked in a circle, a few a second, and those in sight each second. An answer has the digest of the member's
-view, and its differences only if that isn't the serving node's.
+Members are asked in a circle, a few a second, most of them of those in sight; new ones in sight are asked at once. An
+answer has the digest of the member's view, and its differences only if that isn't the serving node's.
 
-Invariants: at most `_MOST_A_SECOND` questions a second, and spread over it; a member that doesn't answer is asked again
-only after `_SILENT_S`. All that a member says is checked and bounded.
+Invariants: at most `_A_SECOND` questions a second, and `_MOST_AT_ONCE` of new ones, spread over it; a member that
+doesn't answer is asked again only after `_SILENT_S`. All that a member says is checked and bounded.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ from trionet.nurseries import open_plain_nursery
 from .roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from trionet.identity import SID, NodeAddress
 
@@ -30,15 +31,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Glance", "Glances"]
 
-_CIRCLE: Final = 16
-"""The members that are asked each second, in sight or not."""
-_MOST_A_SECOND: Final = 80
+_A_SECOND: Final = 12
+"""The members that are asked each second: each of 12 in sight once a second, each of 60 every five seconds."""
+_OTHERS_A_SECOND: Final = 3
+"""Those of them that are not in sight, if there are any."""
+_MOST_AT_ONCE: Final = 64
+"""The members that are asked at once, when they come into sight."""
 _EVERY_S: Final = 1.0
 _SILENT_S: Final = 5.0
 
 _GLANCE: Final = Remote(service="inspection", method="glance")
 _WITHIN_S: Final = 0.6
-_APART_S: Final = 0.004
+_TOGETHER: Final = 4
+"""The members that are asked within one pass of the event loop: each pass costs, and more would delay the answers."""
+_APART_S: Final = 0.01
 _MOST_CHARS: Final = 200
 
 
@@ -106,7 +112,6 @@ class Glances:
         self._subject = subject
         self.roster: Roster = Roster(subject)
         self._latest: dict[SID, Glance] = {}
-        self._next = 0
 
     @property
     def latest(self) -> Mapping[SID, Glance]:
@@ -126,25 +131,32 @@ class Glances:
             members = self.roster.refresh().present()
             for sid in self._latest.keys() - members.keys():
                 del self._latest[sid]
-            asked = self._due([*(sid for sid in in_sight() if sid in members), *self._circle(members)])
             async with open_plain_nursery() as nursery:
-                for place, sid in enumerate(asked):
-                    nursery.start_soon(self._ask, sid, members[sid], self.roster.view, place * _APART_S)
+                for place, sid in enumerate(self._due(members, frozenset(in_sight()))):
+                    nursery.start_soon(self._ask, sid, members[sid], self.roster.view, place // _TOGETHER * _APART_S)
             if is_first:
                 on_first()
                 is_first = False
             await trio.sleep_until(begun + _EVERY_S)
 
-    def _circle(self, members: Mapping[SID, NodeAddress]) -> list[SID]:
-        every = sorted(members)
-        count = min(_CIRCLE, len(every))
-        start, self._next = self._next, (self._next + count) % max(1, len(every))
-        return [every[(start + place) % len(every)] for place in range(count)]
-
-    def _due(self, sids: Iterable[SID]) -> list[SID]:
+    def _due(self, members: Mapping[SID, NodeAddress], in_sight: Collection[SID]) -> list[SID]:
+        """Return whom to ask now: new ones in sight at once, and then those whose glances are the oldest."""
         now = trio.current_time()
-        silent = {sid for sid, glance in self._latest.items() if glance.error and now < glance.at + _SILENT_S}
-        return [sid for sid in dict.fromkeys(sids) if sid not in silent][:_MOST_A_SECOND]
+
+        def at(sid: SID) -> float:
+            known = self._latest.get(sid)
+            return -math.inf if known is None else known.at
+
+        def is_due(sid: SID) -> bool:
+            known = self._latest.get(sid)
+            return known is None or not known.error or now >= known.at + _SILENT_S
+
+        asked = [sid for sid in members if is_due(sid)]
+        shown = sorted((sid for sid in asked if sid in in_sight), key=at)
+        others = sorted((sid for sid in asked if sid not in in_sight), key=at)
+        first = [sid for sid in (shown if len(members) > _MOST_AT_ONCE else shown + others) if sid not in self._latest]
+        few = max(_A_SECOND - len(others), _A_SECOND - _OTHERS_A_SECOND) if shown else 0
+        return list(dict.fromkeys([*first[:_MOST_AT_ONCE], *shown[:few], *others[: _A_SECOND - min(few, len(shown))]]))
 
     async def _ask(self, sid: SID, node: NodeAddress, view: int, after_s: float) -> None:
         await trio.sleep(after_s)

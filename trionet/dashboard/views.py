@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .glances import Answer, Glance
     from .roster import Entry, Roster
 
-__all__ = ["Views", "differences"]
+__all__ = ["Views", "differences", "sid_of"]
 
 _MOST_A_TIME: Final = 128
 """The views that are compared each second."""
@@ -71,7 +71,7 @@ def differences(answer: Answer, entries: Mapping[str, Entry], doubted: Mapping[s
     for name, status in list(answer.seen.items())[:_MOST_SEEN]:
         entry = entries.get(name)
         ours = "" if entry is None else entry.member.status
-        sid = _sid_of(name) if entry is None else entry.sid
+        sid = sid_of(name) if entry is None else entry.sid
         if sid and status in _STATES and status != ours and (status in _PRESENT or ours in _PRESENT):
             found[sid] = status
     if answer.is_whole:
@@ -81,7 +81,7 @@ def differences(answer: Answer, entries: Mapping[str, Entry], doubted: Mapping[s
     return dict(sorted(found.items())[:_MOST_SEEN])
 
 
-def _sid_of(name: str) -> SID:
+def sid_of(name: str) -> SID:
     """Return the SID of an address that a peer has named; empty if it is none."""
     try:
         return NodeAddress.of(name).sid

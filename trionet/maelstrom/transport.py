@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.transports.base import Handler, Lives, Pages, Request
+    from trionet.transports.base import Handler, Lives, Request
+    from trionet.transports.shown import Pages
 
     from .call_bodies import CallBody
     from .envelope import Envelope

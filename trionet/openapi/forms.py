@@ -98,11 +98,11 @@ def kind_of_input(schema: Schema) -> tuple[str, bool, list[Any]]:
             kind, _, choices = kind_of_input(others[0])
             return kind, is_optional, choices
         return "json", is_optional, []
-    choices = schema.get("enum")
-    if isinstance(choices, list) and 0 < len(choices) <= _MOST_CHOICES:
-        plain = [one for one in choices if isinstance(one, str | int) and len(str(one)) <= _LONGEST]
-        if len(plain) == len([one for one in choices if one is not None]):
-            return "choice", len(plain) < len(choices), plain
+    values = schema.get("enum")
+    if isinstance(values, list) and 0 < len(values) <= _MOST_CHOICES:
+        plain = [one for one in values if isinstance(one, str | int) and len(str(one)) <= _LONGEST]
+        if len(plain) == len([one for one in values if one is not None]):
+            return "choice", len(plain) < len(values), plain
     name = schema.get("type")
     if name == "string":
         if schema.get("contentEncoding") == "base64":

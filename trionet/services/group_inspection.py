@@ -14,11 +14,9 @@ from .base import rpc
 from .group_rules import description_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .groups import Groups
 
-__all__ = ["GroupInspection", "group_digest"]
+__all__ = ["GroupInspection"]
 
 _DIGEST_BYTES: Final = 8
 
@@ -55,7 +53,16 @@ class GroupInspection:
     @rpc(read=True)
     def group_digests(self) -> dict[str, str]:
         """Return a digest of each of the node's groups, by gid: to compare the groups of many nodes at a low price."""
-        return {gid: group_digest(self._shown_group(gid)) for gid in self._node.local.groups.gids()}
+        return {gid: self._digest(gid) for gid in self._node.local.groups.gids()}
+
+    def _digest(self, gid: str) -> str:
+        groups = self._node.local.groups
+        rule, subset = groups.rule(gid), groups.subset(gid)
+        where = None if rule is None else rule.description()
+        ruled = sorted(where.items()) if isinstance(where, dict) else where
+        # The SID stands for the address, which it is made of.
+        parts = [list(groups.members(gid)), ruled, description_of(subset) if callable(subset) else subset]
+        return blake2b(MESSAGEPACK.encode(parts), digest_size=_DIGEST_BYTES).hexdigest()
 
     def _shown_group(self, gid: str) -> dict[str, Any]:
         groups = self._node.local.groups
@@ -66,11 +73,3 @@ class GroupInspection:
             "where": None if rule is None else rule.description(),
             "subset": description_of(subset) if callable(subset) else subset,
         }
-
-
-def group_digest(group: Mapping[str, Any]) -> str:
-    """Return the digest of a group, as `GroupInspection.groups` has it."""
-    where = group["where"]
-    rule = sorted(where.items()) if isinstance(where, dict) else where
-    parts = MESSAGEPACK.encode([list(group["members"].items()), rule, group["subset"]])
-    return blake2b(parts, digest_size=_DIGEST_BYTES).hexdigest()

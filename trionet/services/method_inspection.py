@@ -38,6 +38,7 @@ class MethodInspection:
     _node: _HasLocal
     _router: Router
     _table: ServiceTable
+    _begun_at: float
 
     @rpc(read=True)
     def services(self) -> list[dict[str, Any]]:
@@ -58,21 +59,30 @@ class MethodInspection:
         ]
 
     @rpc(read=True)
-    def methods(self, gid: str = LOCAL) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return how each method of a group, or of the node itself, is called, as `form_of` has it.
+    def methods(self, gid: str = LOCAL, known: str = "") -> dict[str, Any]:
+        """Return how each method of a group, or of the node itself, is called.
 
-        It is by service and name; empty for a gid without services. ``scope`` is what a token needs: read, call or
-        admin, or none where only nodes may call.
+        ``services`` has them by service and name, as `form_of` describes them; it is empty for a gid without services.
+        ``scope`` is what a token needs: read, call or admin, or none where only nodes may call. ``version`` differs
+        whenever the methods may do.
+
+        Args:
+            gid: the group.
+            known: the version that the caller has: if it holds still, ``services`` is left out.
         """
         from trionet.openapi.forms import form_of  # most nodes are never asked
 
-        return {
+        version = f"{self._begun_at:.6f}-{self._router.methods.version}"
+        if known == version:
+            return {"version": version}
+        services = {
             service: {
                 name: {**form_of(method), "origin": self._origin(gid, service), "scope": _scope(service, name, method)}
                 for name, method in sorted(self._services(gid)[service].items())
             }
             for service in sorted(self._services(gid))
         }
+        return {"version": version, "services": services}
 
     def services_of(self, gid: str) -> list[str]:
         """Return the names of the services of a group, sorted."""

@@ -16,7 +16,7 @@ from .base import rpc
 if TYPE_CHECKING:
     from trionet.replies import Spread
 
-    from .gossip import Arrival
+    from .arrivals import Arrival
 
 __all__ = ["InspectedGossip", "RumorInspection"]
 

@@ -10,6 +10,7 @@ from .invariants import Invariant, Violation, Watch
 from .outcomes import Outcome, check_trial, run_trial
 from .pictures import draw
 from .promises import INVARIANTS, invariant_of
+from .report import Passing, nearest_passing, write_report
 from .rules import Network, networks
 from .running import deterministic, run
 from .scenarios import SCENARIOS
@@ -33,6 +34,7 @@ __all__ = [
     "OneWay",
     "Outcome",
     "Partition",
+    "Passing",
     "Pause",
     "Ring",
     "Shrunk",
@@ -53,10 +55,12 @@ __all__ = [
     "encode_schedule",
     "first_difference",
     "invariant_of",
+    "nearest_passing",
     "networks",
     "open_cluster",
     "run",
     "run_trial",
     "search",
     "shrink",
+    "write_report",
 ]

@@ -2,8 +2,9 @@
 
 So a schedule can be saved, changed, shrunk and played again. A kind of fault is a subclass of `Fault`: it declares the
 kinds of its fields (see `fields`) and implements its begin. No other code depends on it: its values are checked, it
-can be decoded, shrunk, and shown in pictures. Nodes are named by their place in `Simulation.nodes`; a node that doesn't
-exist is ignored, so that a schedule fits fewer nodes, too.
+can be decoded, shrunk, and shown in pictures. A process that decodes it must have defined it, or its tag is its import
+path. Nodes are named by their place in `Simulation.nodes`; a node that doesn't exist is ignored, so that a schedule
+fits fewer nodes, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Union
 import msgspec
 
 from trionet.errors import ConfigError
+from trionet.import_paths import import_reference, is_reference
 
 from .arguments import require
 from .cluster import check_schedule
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "decode_schedule", "encode_schedule", "faults_from"]
 
+_TAG: Final = "fault"
 _DIGITS: Final = (0, 1, 2)
 _TIMES: Final = ("at_s", "duration_s")
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault", omit_defaults=True):
+class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field=_TAG, omit_defaults=True):
     """A fault; a base class.
 
     Attributes:
@@ -95,7 +98,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault", omit_d
         values = [(field, getattr(self, field.name)) for field in fields_of(type(self))]
         return [(field, value) for field, value in values if value is not None]
 
-    # ---- pictures
+    # ---- in words
+
+    @property
+    def sentence(self) -> str:
+        """Its times, its class and its fields, in one line."""
+        parts = []
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in _TIMES and value != field.default:
+                parts.append(f"{field.name}={f'{value:g}' if isinstance(value, float) else value}")
+        lasting = "for good" if self.duration_s is None else f"for {self.duration_s:g} s"
+        return f"at {self.at_s:g} s, {lasting}: {' '.join([type(self).__name__, *parts])}"
 
     @property
     def title(self) -> str:
@@ -135,14 +149,24 @@ def decode_schedule(data: bytes | str) -> list[Fault]:
 
 
 def faults_from(decoded: Any) -> list[Fault]:
-    """Return the faults of decoded JSON, of all kinds that are defined so far.
+    """Return the faults of decoded JSON: of all kinds that are defined so far, or whose tag is their import path.
 
     Raises:
         msgspec.ValidationError: it is no list of faults.
+        ConfigError: a kind can't be imported.
     """
+    _import_kinds(decoded)
     schedule: Any = list[Union[tuple(_kinds(Fault).values())]]  # type: ignore[misc]  # noqa: UP007  computed
     faults: list[Fault] = msgspec.convert(decoded, schedule)
     return faults
+
+
+def _import_kinds(decoded: Any) -> None:
+    """Import the kinds that another process has named by their import paths."""
+    for fault in decoded if isinstance(decoded, list) else ():
+        tag = fault.get(_TAG) if isinstance(fault, dict) else None
+        if isinstance(tag, str) and is_reference(tag):
+            import_reference(tag)
 
 
 def _kinds(base: type[Fault]) -> dict[Any, type[Fault]]:

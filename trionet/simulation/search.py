@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-__all__ = ["MOST_REAL_S", "Failure", "Worker", "search", "serve_trials"]
+__all__ = ["MOST_REAL_S", "PROCESS", "Failure", "Worker", "search", "serve_trials"]
 
 MOST_REAL_S: Final = 300.0
 """The most real time for a trial: an endless computation would block a search."""
+
+PROCESS: Final = "process"
+"""The invariant that the process which runs a trial ends it, and lives."""
 
 _LONGEST_WAIT_S: Final = 1e6
 """Some selectors fail with a longer timeout."""
@@ -123,7 +126,7 @@ class Worker:
             self._process.wait()
             how = f"did not end within {self._most_real_s:g} s"
         text = f"the process that ran seed {trial.seed} {how}"
-        return [Violation(invariant="process", at_s=0.0, text=text, signature=how)]
+        return [Violation(invariant=PROCESS, at_s=0.0, text=text, signature=how)]
 
     def run(self, trial: Trial) -> list[Violation]:
         """Run a trial, and return its violations; after the process has died, a new one runs the next trial."""

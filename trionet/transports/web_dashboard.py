@@ -102,7 +102,8 @@ def add_dashboard(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebA
             events = pages.dashboard.stream(request.args, _aborting(request.scope))
         except TrionetError as exc:
             return error_response(exc, limit_bytes, headers=_DATA_HEADERS)
-        messages = _while_granted(events, grant, access, request.scope)
+        is_asked = request.method != "HEAD"
+        messages = _while_granted(events, grant, access, request.scope) if is_asked else b""
         response = Response(messages, content_type="text/event-stream", headers=_DATA_HEADERS)
         response.timeout = None
         return response

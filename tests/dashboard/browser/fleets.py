@@ -21,7 +21,7 @@ from trionet import NodeConfig, rpc
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from trionet import Node
+    from trionet import Node, NodeAddress
 
 __all__ = ["SIZE", "Fleet", "expose", "open_fleet"]
 
@@ -93,11 +93,11 @@ class Fleet(NamedTuple):
             sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             yield
 
-    def kill_one(self) -> str:
-        """Kill the process of a member; return its SID."""
+    def kill_one(self) -> NodeAddress:
+        """Kill the process of a member; return its address."""
         victim = self.others.pop()
         os.kill(victim.pid, signal.SIGKILL)
-        return victim.address.sid
+        return victim.address
 
 
 @contextmanager
@@ -108,6 +108,6 @@ def open_fleet(count: int = SIZE, **settings: Any) -> Generator[Fleet]:
         if count == 1:
             yield Fleet(server, [])
             return
-        seeds = [str(server.address)]
-        with open_crowd(count - 1, NodeConfig(join=seeds, **settings)) as others:
+        settings |= {"join": [str(server.address)], "port": settings.get("port", 0) and server.address.port + 1}
+        with open_crowd(count - 1, NodeConfig(**settings)) as others:
             yield Fleet(server, others)

@@ -110,8 +110,8 @@ def test_an_open_page_does_not_delay_the_stop_of_its_node_and_connects_when_it_i
     assert node.process.wait(DELAYED_S) == 0
     expect(page.locator("#outage")).to_contain_text("No connection since")
     keep_picture(page, "a_node_is_gone")
-    start(stack, port=port)
     page.get_by_role("button", name="Try now").click()
+    start(stack, port=port)
     wait_state(page, "live")
     expect(page.locator("#outage")).to_be_hidden()
 

@@ -92,6 +92,7 @@ test("what a call needs and does is told before it is made", () => {
   assert.equal(deedOf(own, { is_read: true }), "It only reads: nothing changes on 10.0.0.1:80.");
   assert.equal(deedOf(group, { is_read: false }, 20), "It acts on each of the 20 members of kitchen, as soon as you call it.");
   assert.equal(dangerOf(group, "status", "stop", 2), "status.stop stops each of the 2 members of kitchen.");
+  assert.equal(dangerOf(whole, "status", "stop", 2), "status.stop stops the group kitchen of 2 members.");
   for (const [service, method] of [["status", "get"], ["counter", "stop"], ["constructor", "stop"], ["status", "constructor"]]) assert.equal(dangerOf(own, service, method), "");
 });
 
@@ -226,7 +227,7 @@ test("what is seen of a rumor is explained in two lines", () => {
   const members = { o: { ms: 0, way: "sent", copies: 1 }, a: { ms: 1, way: "push", copies: 2, from: "o" }, b: { ms: 9, way: "pull", copies: 1, from: "a" } };
   const lines = explained({ members, copies: 4, duplicates: 2 });
   assert.equal(lines.length, 2);
-  assert.match(lines[0], /to 1 of the others itself.*1 got it by such a push/);
+  assert.match(lines[0], /pushed it to 1 of the others first.*1 got it by such a push/);
   assert.match(lines[1], /1 saw its id announced.*2 of 4 copies/);
   assert.match(explained({ members: {} })[0], /Nobody has told yet/);
 });

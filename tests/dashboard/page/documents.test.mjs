@@ -86,6 +86,10 @@ test("a document that nobody wants is dropped, but not what the stream says of i
   store.want("panel", { topics: ["news"] });
   for (const topic of ["cluster", "news", "feed"]) store.take(topic, {}, true);
   store.want("panel", null);
+  store.want("panel", { topics: ["news"] });
+  assert.deepEqual(store.get("news"), {}, "what is wanted again before the stream hears of it stays");
+  store.want("panel", null);
+  store.dropUnwanted();
   assert.deepEqual([store.get("cluster"), store.get("news"), store.get("feed")], [{}, undefined, {}]);
 });
 

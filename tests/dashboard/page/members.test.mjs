@@ -86,7 +86,7 @@ test("labels are as short as they can be and still differ", () => {
   assert.deepEqual(labelsOf(["127.0.0.1:80", "127.0.0.1:81"]), [":80", ":81"]);
   assert.deepEqual(labelsOf(["10.0.0.1:80", "10.0.0.2:80"]), ["10.0.0.1", "10.0.0.2"]);
   assert.deepEqual(labelsOf(["10.0.0.1:80", "10.0.0.1:81", "10.0.0.2:80"]), ["10.0.0.1:80", "10.0.0.1:81", "10.0.0.2:80"]);
-  assert.deepEqual(labelsOf(["127.0.0.1:80"]), ["127.0.0.1"]);
+  assert.deepEqual(labelsOf(["127.0.0.1:80"]), ["127.0.0.1:80"]);
   assert.deepEqual(labelsOf([undefined, "x"]), ["", "x"]);
 });
 
@@ -98,4 +98,17 @@ test("a row has what is measured, and how many see it otherwise", () => {
 
 test("tags are shown with their values", () => {
   assert.deepEqual(tagTexts({ zone: "eu", gpu: true, n: 3, list: [1] }), ["zone=eu", "gpu", "n=3", "list=[1]"]);
+});
+
+test("what a member says of itself is bounded, whatever it says", () => {
+  const long = "<b>".repeat(1000);
+  const view = cluster({ a: {}, b: member(long, { address: long, version: long, tags: { [long]: { deep: long } }, by: [long], since: "now", incarnation: 2 ** 80 }) }, { c: { d: long } });
+  const [one, other] = rowsOf(view);
+  assert.deepEqual([one.address, one.status], ["no address", "unknown"]);
+  assert.ok(other.address.length <= 60 && other.status.length <= 24 && other.version.length <= 40);
+  assert.ok(tagTexts(other.tags).every((text) => text.length <= 120));
+  for (const column of ["address", "status", "since", "incarnation", "version", "rtt_ms"]) assert.equal(sorted([one, other], column).length, 2);
+  assert.equal(Object.values(countsOf(view.members)).reduce((sum, count) => sum + count), 2);
+  findingsOf(view, opinionsOf(view), { a: { health: "bad" } });
+  linesOf(view, opinionsOf(view));
 });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addressOf, CallError, caller, requestOf } from "../../../trionet/dashboard/static/call.js";
 import { age, bytes, clock, count, cut, ms, plural, rate, seconds, short } from "../../../trionet/dashboard/static/format.js";
-import { spanOf, ticksOf, worded } from "../../../trionet/dashboard/static/news.js";
+import { inOrder, spanOf, ticksOf, worded } from "../../../trionet/dashboard/static/news.js";
 import { Growth, linesOfLog, settingsOf, tasksOf } from "../../../trionet/dashboard/static/node-facts.js";
 import { barOf, chordOf, labelAt, placeOf } from "../../../trionet/dashboard/static/ring-layout.js";
 import { hashOf, routeOf } from "../../../trionet/dashboard/static/route.js";
@@ -156,4 +156,10 @@ test("growth is per second, of what grows", () => {
   assert.deepEqual(growth.of({ calls: 10, links: 5 }, 0), {});
   assert.deepEqual(growth.of({ calls: 30, links: 4 }, 2), { calls: 10 });
   assert.deepEqual(growth.of({ calls: 31, links: 4 }, 2.1), { calls: 10 }, "figures that come at once are one");
+});
+
+test("events are in order; a clock that was never set, or is ahead, does not spoil the picture", () => {
+  const news = { 2: { time: 900 }, 10: { time: 900 }, 1: { time: 2000 }, 3: { time: 1e300 }, 4: {}, 5: { time: "soon" } };
+  assert.deepEqual(inOrder(news, 1000).map(({ number, time }) => [number, time]), [["2", 900], ["10", 900], ["1", 1000]]);
+  assert.equal(seconds(1e30), "–");
 });

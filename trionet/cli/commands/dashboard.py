@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "has_display", "page_url"]
 
 _DESCRIPTION = """\
 Open the dashboard of a node in a browser, and print its URL. Any node shows its whole cluster.
@@ -63,21 +63,21 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def _run(client: Client, options: argparse.Namespace) -> bool:
-    url = await _page_url(client.node, options.access, options.scope, options.hours)
+    url = await page_url(client.node, options.access, options.scope, options.hours)
     options.output.show({"url": url}, lambda _: url)
-    if not options.no_browser and not options.json and _has_display():
+    if not options.no_browser and not options.json and has_display():
         await trio.to_thread.run_sync(webbrowser.open, url, abandon_on_cancel=True)
     return True
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
     """Return whether a browser would have a screen: on Linux and the BSDs, that of a desktop."""
     if os.name != "posix" or sys.platform == "darwin":
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("BROWSER"))
 
 
-async def _page_url(node: NodeAddress, access: Access, scope: str, hours: float) -> str:
+async def page_url(node: NodeAddress, access: Access, scope: str, hours: float) -> str:
     """Return the URL of a node's dashboard, with a ticket in it where the node needs a token.
 
     Args:

@@ -4,7 +4,7 @@ import { addressOf, caller } from "./call.js";
 import { askToken, confirm, say } from "./dialogs.js";
 import { clear, h, setAttr } from "./dom.js";
 import { Frame } from "./frame.js";
-import { short } from "./format.js";
+import { cut, short } from "./format.js";
 import { Keys } from "./keys.js";
 import { PANELS } from "./panels.js";
 import { hashOf, routeOf } from "./route.js";
@@ -56,8 +56,8 @@ class App {
     addEventListener("pagehide", () => this.tabs.want(null));
     addEventListener("pageshow", ({ persisted }) => persisted && this.#wanted());
     this.store.on("cluster", (cluster) => this.#tick(cluster));
-    this.store.want("frame", FRAME_WANTS);
     await this.#show();
+    this.store.want("frame", FRAME_WANTS);
   }
 
   /** Whether the token permits a scope: "read", "call" or "admin". */
@@ -92,7 +92,7 @@ class App {
 
   /** A member's address, or else the short form of its SID. */
   label(sid) {
-    return this.member(sid)?.address ?? short(sid);
+    return cut(this.member(sid)?.address ?? short(sid), 60);
   }
 
   /** The server's clock, in seconds. */
@@ -117,7 +117,10 @@ class App {
 
   #wanted() {
     clearTimeout(this.debounce);
-    this.debounce = setTimeout(() => this.tabs.want(document.hidden ? null : this.store.wanted), DEBOUNCE_MS);
+    this.debounce = setTimeout(() => {
+      this.store.dropUnwanted();
+      this.tabs.want(document.hidden ? null : this.store.wanted);
+    }, DEBOUNCE_MS);
   }
 
   /** A page out of sight lets go of its stream after a while, so that a node gathers nothing for it. */
@@ -143,14 +146,22 @@ class App {
     }
   }
 
-  async #sessionChanged(what, text) {
+  #sessionChanged(what, text) {
     this.frame.showSession(this.session.known);
+    if (what === "refused") this.askToken(text);
+    else this.asking?.abort();
     if (what === "token") this.tabs.retry();
-    if (what !== "refused" || this.asking) return;
-    this.asking = true;
-    const token = (await this.session.askTabs()) || (await askToken(text));
-    this.asking = false;
-    if (token) this.session.use(token);
+  }
+
+  /** Ask other pages of this browser for a token, and else the reader. */
+  async askToken(reason) {
+    if (this.asking) return;
+    this.asking = new AbortController();
+    const found = await this.session.askTabs();
+    const typed = found || this.asking.signal.aborted ? "" : await askToken(reason, this.asking.signal);
+    this.asking = undefined;
+    if (found) this.session.use(found);
+    else if (typed) this.session.give(typed);
   }
 
   async #show() {

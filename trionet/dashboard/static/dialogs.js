@@ -2,12 +2,13 @@
 
 import { h } from "./dom.js";
 
-/** Show a dialog; return a promise of its return value ("" for closed without an answer). */
-export function ask(make) {
+/** Show a dialog; return a promise of its return value ("" for closed without an answer). A signal closes it. */
+export function ask(make, signal) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { "aria-labelledby": "dialog-title" });
     const close = (value) => dialog.close(value);
     dialog.append(...make(close));
+    signal?.addEventListener("abort", () => close(""));
     dialog.addEventListener("close", () => {
       dialog.remove();
       resolve(dialog.returnValue);
@@ -33,8 +34,8 @@ export async function confirm({ title, text, action, danger = false }) {
   return answer === "yes";
 }
 
-/** Ask for a token. Resolves to its text, or "". */
-export function askToken(reason) {
+/** Ask for a token. Resolves to its text, or "" where none is given, or the signal says that it is no longer needed. */
+export function askToken(reason, signal) {
   return ask((close) => {
     const field = h("input", { class: "field mono", type: "password", name: "token", autocomplete: "off", autofocus: true, required: true, spellcheck: "false", "aria-describedby": "token-how" });
     const submit = (event) => {
@@ -52,7 +53,7 @@ export function askToken(reason) {
         h("div", { class: "actions" }, h("button", { type: "submit", class: "button primary" }, "Use this token")),
       ),
     ];
-  });
+  }, signal);
 }
 
 const SHOWN_MS = 6000;

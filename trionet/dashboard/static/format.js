@@ -2,6 +2,7 @@
 
 export const MISSING = "–";
 
+const LONGEST_S = 1e10; // 300 years: no duration, but a clock that was not set
 const known = (value) => typeof value === "number" && Number.isFinite(value);
 
 /** The first characters of a SID, as the command line shows them. */
@@ -26,7 +27,7 @@ export function ms(value) {
 
 /** A duration in seconds by its two greatest units: 12 s, 3 min 5 s, 2 h 10 min, 4 d 3 h. */
 export function seconds(value) {
-  if (!known(value)) return MISSING;
+  if (!known(value) || value > LONGEST_S) return MISSING;
   const whole = Math.max(0, Math.floor(value));
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return pair(Math.floor(whole / 60), "min", whole % 60, "s");

@@ -7,6 +7,7 @@ import { PANELS } from "./panels.js";
 const THEMES = ["system", "light", "dark"];
 const WORDS = { idle: "idle", connecting: "connecting", live: "live", lost: "no connection", locked: "token needed" };
 const KEY = "trionet-theme";
+const SOON_S = 600;
 
 export class Frame {
   constructor(app) {
@@ -82,8 +83,8 @@ export class Frame {
   #showWhere(cluster) {
     if (!cluster) return;
     const self = cluster.members?.[cluster.self];
-    const scope = this.known?.keyed ? ` · may ${this.known.scope}` : "";
-    setText(document.getElementById("where"), `${cluster.cluster ? `${cluster.cluster} · ` : ""}seen from ${self?.address ?? short(cluster.self)}${scope}`);
+    const scope = this.known?.keyed ? ` · may ${this.known.scope}${this.#tokenEnds()}` : "";
+    setText(document.getElementById("where"), `${cluster.cluster ? `${cut(cluster.cluster, 40)} · ` : ""}seen from ${cut(self?.address ?? short(cluster.self), 60)}${scope}`);
     this.#showTitle();
   }
 
@@ -105,6 +106,12 @@ export class Frame {
     setText(this.trouble, errors.map(([topic, text]) => `Not up to date: ${topic} (${cut(text, 200)})`).join(". "));
   }
 
+  /** How long the token is good, when that is not long. */
+  #tokenEnds() {
+    const left = this.known.expires - this.app.now();
+    return left < SOON_S ? ` for ${seconds(left)}` : "";
+  }
+
   #showTitle() {
     const cluster = this.app.store?.get("cluster");
     const members = Object.values(cluster?.members ?? {});
@@ -113,16 +120,22 @@ export class Frame {
   }
 
   #showOutage() {
-    const link = this.link;
-    this.outage.hidden = link.state !== "lost" || Date.now() - this.lostAt < 1000;
+    const { state, text, retryAt } = this.link;
+    const lost = state === "lost" && Date.now() - this.lostAt >= 1000;
+    this.outage.hidden = !lost && state !== "locked";
     if (this.outage.hidden) return;
-    this.text ??= h("span");
-    this.wait ??= h("span", { class: "muted" });
-    this.retry ??= h("button", { type: "button", class: "button", onclick: () => this.app.retry() }, "Try now");
-    if (!this.outage.firstChild) this.outage.append(this.text, this.wait, this.retry);
+    if (!this.outage.firstChild) this.#makeOutage();
+    const [words, wait, retry, token] = this.outage.children;
     const since = this.lostAt / 1000;
-    setText(this.text, `No connection since ${clock(since)} (${seconds(Date.now() / 1000 - since)}): ${link.text}. What you see is from then.`);
-    setText(this.wait, `Next attempt in ${seconds(Math.max(0, Math.ceil((link.retryAt - Date.now()) / 1000)))}`);
+    setText(words, lost ? `No connection since ${clock(since)} (${seconds(Date.now() / 1000 - since)}): ${cut(text, 200)}. What you see is from then.` : "The node needs a token, or another one.");
+    setText(wait, lost ? `Next attempt in ${seconds(Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)))}` : "");
+    retry.hidden = !lost;
+    token.hidden = lost;
+  }
+
+  #makeOutage() {
+    const button = (word, act) => h("button", { type: "button", class: "button", onclick: act }, word);
+    this.outage.append(h("span"), h("span", { class: "muted" }), button("Try now", () => this.app.retry()), button("Give a token", () => this.app.askToken(this.link.text)));
   }
 }
 

@@ -32,9 +32,9 @@ export function healthText(row) {
 }
 
 export class MembersTable {
-  /** Args: onSight(sids): the rows in sight have changed. */
-  constructor({ app, onSight, onChange }) {
-    Object.assign(this, { app, onSight, onChange, column: "status", descending: false, index: 0, size: SIZES[0] });
+  /** Args: onSight(sids): the rows in sight have changed. onChange(): order or page have. placeOf(sid): the hash that chooses it. */
+  constructor({ app, onSight, onChange, placeOf }) {
+    Object.assign(this, { app, onSight, onChange, placeOf, column: "status", descending: false, index: 0, size: SIZES[0] });
     this.heads = new Map(COLUMNS.map((column) => [column.id, this.#head(column)]));
     this.body = h("tbody");
     this.caption = h("caption", { class: "sr-only" }, "Members of the cluster");
@@ -91,7 +91,7 @@ export class MembersTable {
     }
     const page = pageOf(this.#ordered(rows), this.size, this.index);
     this.index = page.index;
-    keyed(this.body, page.rows, (row) => row.sid, (row) => this.#makeRow(row), (element, row) => updateRow(element, row, { now: this.app.now(), self: row.sid === cluster.self, picked: row.sid === picked }));
+    keyed(this.body, page.rows, (row) => row.sid, (row) => this.#makeRow(row), (element, row) => updateRow(element, row, { now: this.app.now(), self: row.sid === cluster.self, picked: row.sid === picked, place: this.placeOf(row.sid === picked ? undefined : row.sid) }));
     for (const sid of [...this.inSight]) if (!page.rows.some((row) => row.sid === sid)) this.inSight.delete(sid);
     this.none.hidden = rows.length > 0;
     this.pager.hidden = rows.length <= SIZES[0];
@@ -116,7 +116,7 @@ export class MembersTable {
     const link = h("a", { class: "mono", href: this.app.hash("node", [row.sid]) }, short(row.sid));
     const cells = COLUMNS.map((column) => h(column.id === "address" ? "th" : "td", { class: [column.num ? "num" : "", column.id === "address" ? "mono" : ""].join(" ").trim() || null, scope: column.id === "address" ? "row" : null }));
     cells[0].append(stateBadge(row.status));
-    cells[1].append(h("span"), h("span", { class: "here", hidden: true }, "here"));
+    cells[1].append(h("a", { class: "choose" }), h("span", { class: "here", hidden: true }, "here"));
     cells[2].append(link);
     const element = h("tr", { "data-sid": row.sid }, ...cells);
     this.observer.observe(element);
@@ -136,10 +136,11 @@ export class MembersTable {
   }
 }
 
-function updateRow(element, row, { now, self, picked }) {
+function updateRow(element, row, { now, self, picked, place }) {
   const cells = element.cells;
   setState(cells[0].firstChild, row.status);
   setText(cells[1].firstChild, row.address);
+  setAttr(cells[1].firstChild, "href", place);
   cells[1].lastChild.hidden = !self;
   setAttr(element, "data-state", row.status);
   setAttr(element, "data-differ", row.differ > 0 || null);

@@ -1,5 +1,9 @@
 // What the page makes of the members: who sees whom how, rows for the table, filters and orders. Pure.
 
+import { cut } from "./format.js";
+
+export const ADDRESS_LENGTH = 60;
+const STATE_LENGTH = 24;
 const GONE = new Set(["failed", "left"]);
 export const STATES = ["alive", "suspect", "failed", "joining", "left"];
 const GRAVITY = ["failed", "suspect", "joining", "alive", "left"];
@@ -13,8 +17,9 @@ export function opinionsOf(cluster) {
   const others = new Map();
   const viewers = Object.keys(cluster.views ?? {}).filter((sid) => sid !== cluster.self);
   for (const viewer of viewers) {
-    for (const [subject, state] of Object.entries(cluster.views[viewer] ?? {})) {
+    for (const [subject, seen] of Object.entries(cluster.views[viewer] ?? {})) {
       if (subject === viewer) continue;
+      const state = cut(seen, STATE_LENGTH);
       const byState = others.get(subject) ?? new Map();
       others.set(subject, byState);
       byState.set(state, [...(byState.get(state) ?? []), viewer]);
@@ -98,10 +103,14 @@ function worst(states) {
   return ["absent", ...GRAVITY].find((state) => states.includes(state)) ?? "alive";
 }
 
+function statusOf(member) {
+  return cut(member.status ?? "unknown", STATE_LENGTH);
+}
+
 /** How many members are in each state: {alive: 18, suspect: 1, ...}. */
 export function countsOf(members) {
   const counts = Object.fromEntries(STATES.map((state) => [state, 0]));
-  for (const member of Object.values(members)) counts[member.status] = (counts[member.status] ?? 0) + 1;
+  for (const member of Object.values(members)) counts[statusOf(member)] = (counts[statusOf(member)] ?? 0) + 1;
   return counts;
 }
 
@@ -110,13 +119,15 @@ export function rowsOf(cluster, details = {}, opinions = opinionsOf(cluster)) {
   return Object.entries(cluster.members).map(([sid, member]) => {
     const detail = details[sid] ?? {};
     const gone = GONE.has(member.status);
-    return { ...detail, ...member, sid, version: member.version ?? detail.version, differ: dissent(opinions, sid), gone };
+    const address = cut(member.address ?? "no address", ADDRESS_LENGTH);
+    const version = member.version ?? detail.version;
+    return { ...detail, ...member, sid, address, status: statusOf(member), version: version && cut(version, 40), differ: dissent(opinions, sid), gone };
   });
 }
 
-/** The texts of a member's tags: "zone=eu-1". */
+/** The texts of a member's tags: "zone=eu-1", each cut. */
 export function tagTexts(tags) {
-  return Object.entries(tags ?? {}).map(([name, value]) => (value === true || value === "" ? name : `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`));
+  return Object.entries(tags ?? {}).map(([name, value]) => cut(value === true || value === "" ? name : `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`, 120));
 }
 
 /** Whether a row has all words of the filter somewhere in its SID, address, state, version or tags; "-word" excludes. */
@@ -166,7 +177,8 @@ export function labelsOf(addresses) {
   const hosts = new Set(parts.map(([, host]) => host));
   const ports = new Set(parts.map(([, , port]) => port));
   return parts.map(([whole, host, port]) => {
-    if (addresses.length > 1 && hosts.size === 1 && port) return `:${port}`;
+    if (addresses.length === 1) return whole ?? "";
+    if (hosts.size === 1 && port) return `:${port}`;
     return ports.size === 1 ? host : (whole ?? "");
   });
 }

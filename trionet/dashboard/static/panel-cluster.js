@@ -17,25 +17,28 @@ const FEW = 20;
 class ClusterPanel {
   constructor(root, app, route) {
     Object.assign(this, { app, states: new Set(), words: [], inSight: [], frame: 0 });
-    const pick = (sid) => app.go(app.hash("cluster", sid === this.picked ? [] : [sid]));
+    const pick = (sid) => app.go(this.#placeOf(sid === this.picked ? undefined : sid));
     this.ring = new Ring({ app, onPick: pick });
-    this.table = new MembersTable({ app, onSight: (sids) => this.#sighted(sids), onChange: () => this.draw() });
-    this.card = new MemberCard({ app, onClose: () => app.go("#/cluster") });
+    this.table = new MembersTable({ app, onSight: (sids) => this.#sighted(sids), onChange: () => this.draw(), placeOf: (sid) => this.#placeOf(sid) });
+    this.card = new MemberCard({ app, onClose: () => app.go(this.#placeOf(undefined)) });
     this.timeline = new Timeline({ app, onPick: pick });
     this.title = h("h1", { class: "cluster-title" }, "Cluster");
     this.chips = h("div", { class: "toolbar chips", role: "group", "aria-label": "Show only these states" });
     this.filter = h("input", { class: "field filter", type: "search", placeholder: "Filter  /", "aria-label": "Filter by address, node, state, version or tag", "aria-keyshortcuts": "/", spellcheck: "false", oninput: () => this.#filtered() });
     this.asRing = h("button", { type: "button", class: "button", onclick: () => this.#look("ring") }, "Ring");
     this.asTable = h("button", { type: "button", class: "button", onclick: () => this.#look("table") }, "Table");
+    this.shown = h("span", { class: "muted nowrap" });
     this.findings = h("ul", { class: "findings", "aria-label": "To look at" });
     this.legend = makeLegend();
     this.ringCard = h("section", { class: "card ring-card", "aria-label": "Ring" }, this.ring.element, this.legend);
     this.above = h("div", { class: "cluster-above" });
     this.side = h("div", { class: "cluster-side" }, this.card.element, this.findings);
     this.main = h("div", { class: "cluster-main" }, this.ringCard, this.table.element);
-    this.body = h("div", { class: "cluster-body" }, this.main, this.side);
+    this.body = h("div", { class: "cluster-body", hidden: true }, this.main, this.side);
+    this.waiting = h("p", { class: "empty" }, "Waiting for what this node knows.");
     root.append(
-      h("div", { class: "panel-head" }, this.title, this.chips, h("span", { class: "grow" }), this.filter, h("div", { class: "segmented", role: "group", "aria-label": "Shown as" }, this.asRing, this.asTable)),
+      h("div", { class: "panel-head" }, this.title, this.chips, h("span", { class: "grow" }), this.shown, this.filter, h("div", { class: "segmented", role: "group", "aria-label": "Shown as" }, this.asRing, this.asTable)),
+      this.waiting,
       this.above,
       this.body,
     );
@@ -76,6 +79,7 @@ class ClusterPanel {
     const rows = all.filter((row) => (!this.states.size || this.states.has(row.status)) && matches(row, this.words));
     const ring = this.#isRing(all.length);
     setText(this.title, plural(all.length, "member"));
+    setText(this.shown, rows.length === all.length ? "" : `${rows.length} shown`);
     this.#showChips(counts);
     setAttr(this.asRing, "aria-pressed", String(ring));
     setAttr(this.asTable, "aria-pressed", String(!ring));
@@ -90,6 +94,8 @@ class ClusterPanel {
     else this.table.show({ cluster, rows, total: all.length, picked: this.picked });
     this.timeline.show(this.app.store.get("news"), this.app.now());
     this.total = all.length;
+    this.waiting.hidden = true;
+    this.body.hidden = false;
     this.#wantDetails(all);
   }
 
@@ -109,7 +115,12 @@ class ClusterPanel {
   }
 
   #look(as) {
-    this.app.go(this.app.hash("cluster", this.picked ? [this.picked] : [], { as: as === "table" ? "table" : "" }));
+    this.app.go(this.#placeOf(this.picked, as));
+  }
+
+  /** The hash that shows a member, or none, in the form that is shown now. */
+  #placeOf(sid, as = this.asked) {
+    return this.app.hash("cluster", sid ? [sid] : [], { as: as === "table" ? as : "" });
   }
 
   #filtered() {
@@ -175,7 +186,7 @@ class ClusterPanel {
     const [head, views] = element.children;
     setState(head.children[0], item.state, "");
     setText(head.children[1], this.app.label(item.sid));
-    setAttr(head.children[1], "href", this.app.hash("cluster", [item.sid]));
+    setAttr(head.children[1], "href", this.#placeOf(item.sid));
     setText(head.lastChild, sentenceOf(item, this.app));
     const lines = [...item.others].map(([state, viewers]) => ({ state, text: `seen by ${named(viewers, this.app)}` }));
     if (item.viewers.length) lines.unshift({ state: "suspect", text: `seen by ${named(item.viewers, this.app)}` });

@@ -162,9 +162,11 @@ class RumorPanel {
   }
 
   #showState(progress) {
-    const missing = Object.keys(progress.lacking).length + Object.keys(progress.errors).length;
+    const missing = Object.keys(progress.lacking).length;
+    const silent = Object.keys(progress.errors).length;
     if (progress.error) setState(this.state, "failed", cut(progress.error, 120));
     else if (progress.done) setState(this.state, "done", "all have it");
+    else if (silent && !missing) setState(this.state, "warning", silent === 1 ? "1 member does not answer" : `${count(silent)} members don't answer`);
     else setState(this.state, "running", missing ? `${plural(missing, "member")} to go` : "spreading");
   }
 

@@ -40,6 +40,7 @@ class ServicesPanel {
 
   update(route) {
     this.route = route;
+    this.wanted = undefined;
     this.#show();
   }
 
@@ -79,6 +80,7 @@ class ServicesPanel {
     const size = this.target.kind === "node" ? 1 : groups[this.target.name]?.size;
     this.kinds.forEach((button, index) => setAttr(button, "aria-pressed", String((this.target.kind === "node") === (index === 0))));
     this.#showNames(groups);
+    this.#ask(groups[this.target.name]);
     const document = this.#document();
     const [, , service, method] = this.route.segments;
     const sections = document ? sectionsOf(document, this.target) : [];
@@ -89,11 +91,20 @@ class ServicesPanel {
     this.#showHistory();
   }
 
+  /** Ask for the methods of the node that stands for the target: itself, this node, or a member of a group without it. */
+  #ask(group) {
+    this.asked = this.target.kind === "node" ? this.target.name : this.target.kind === "group" ? memberOf(group, this.self) : this.self;
+    const want = { ...topics({ segments: [] }), node: this.asked };
+    const key = JSON.stringify([want, this.route]);
+    if (key === this.wanted) return;
+    this.wanted = key;
+    this.app.want(want);
+  }
+
   /** The methods of the node that is looked at; undefined until they came. */
   #document() {
     const document = this.app.store.get("services");
-    const wanted = this.target.kind === "node" ? this.target.name : this.self;
-    return document?.node === wanted ? document : undefined;
+    return document?.node === this.asked ? document : undefined;
   }
 
   #aboutText(document, sections, size) {
@@ -118,7 +129,9 @@ class ServicesPanel {
       const again = this.again?.key === this.#keyOf(service, method) ? this.again : undefined;
       this.again = undefined;
       this.card.show({ target: this.target, service, method, form, size, before: again?.written, past: again?.shown });
-    } else if (document || !method) {
+    } else if (!document && method) {
+      if (!this.card.isOf(this.target, service, method)) this.card.showNone("Asking for its methods…");
+    } else {
       this.card.showNone(method ? `There is no method ${service}.${method} here.` : "Choose a method from the list: a form is made from its signature.");
     }
   }
@@ -156,6 +169,12 @@ class ServicesPanel {
       h("span", { class: "muted num" }, ms(entry.tookMs)),
     );
   }
+}
+
+/** A member of a group, this node if it is one. A large group is listed in part: then this node stands for it. */
+function memberOf(group, self) {
+  const members = Object.keys(group?.members ?? {});
+  return members.length === 0 || members.length < group.size || members.includes(self) ? self : members[0];
 }
 
 function topics(route) {

@@ -1,7 +1,7 @@
 // Members as a ring: a glyph each, bars for the round trip, and lines for who suspects whom.
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
-import { ms, seconds } from "./format.js";
+import { cut, ms, seconds } from "./format.js";
 import { labelsOf, linesOf, sorted, suspectersOf } from "./members.js";
 import { BAR_START, barOf, chordOf, labelAt, placeOf, pointAt } from "./ring-layout.js";
 import { glyph, setGlyph } from "./states.js";
@@ -21,7 +21,7 @@ export class Ring {
     this.under = svg("text", { class: "ring-under", y: 22 });
     this.picture = svg(
       "svg",
-      { class: "ring", role: "group", onkeydown: (event) => this.#move(event), onpointerover: (event) => this.#point(event), onpointerleave: () => this.#emphasize(null), onfocusin: (event) => this.#point(event), onfocusout: () => this.#emphasize(null) },
+      { class: "ring", role: "group" },
       svg("defs", null, ...ARROWS.map((state) => svg("marker", { id: `arrow-${state}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0.5L8 4L0 7.5Z", class: `arrow arrow-${state}` })))),
       this.scale,
       this.bars,
@@ -29,7 +29,9 @@ export class Ring {
       svg("g", { "aria-hidden": "true" }, this.sum, this.under),
       this.nodes,
     );
-    this.element = h("div", { class: "ring-box" }, this.picture);
+    // On the box, not on the picture: an <svg> that hears of the focus gets it, too.
+    const heard = { onkeydown: (event) => this.#move(event), onpointerover: (event) => this.#point(event), onpointerleave: () => this.#emphasize(null), onfocusin: (event) => this.#point(event), onfocusout: () => this.#emphasize(null) };
+    this.element = h("div", { class: "ring-box", ...heard }, this.picture);
     for (const value of SCALE_MS) this.#ringOfScale(value);
   }
 
@@ -91,7 +93,7 @@ export class Ring {
     setAttr(text, "text-anchor", stand.anchor);
     setAttr(text, "transform", `translate(${stand.x} ${stand.y})${stand.turn ? ` rotate(${stand.turn})` : ""}`);
     setAttr(text, "dy", stand.turn ? 4 : null);
-    setText(text, label);
+    setText(text, cut(label, 24));
     setAttr(node, "data-self", self || null);
     setAttr(node, "tabindex", stop ? 0 : -1);
     setAttr(node, "data-state", row.status);

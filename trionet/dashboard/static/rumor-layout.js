@@ -88,8 +88,8 @@ export function explained(progress) {
   const pushed = members.filter((one) => one.way === "push").length;
   const pulled = members.filter((one) => one.way === "pull").length;
   const origin = Object.entries(progress.members).find(([, one]) => one.way === "sent")?.[0];
-  const first = members.filter((one) => one.from !== undefined && one.from === origin).length;
-  const begin = origin === undefined ? "Its origin is no member of the group." : `The origin gave it to ${first} of the others itself.`;
+  const first = members.filter((one) => one.way === "push" && one.from !== undefined && one.from === origin).length;
+  const begin = origin === undefined ? "Its origin is no member of the group." : `The origin pushed it to ${first} of the others first.`;
   return [
     `${begin} Each that hears it first sends it on to a few others, picked at random: ${pushed} got it by such a push.`,
     `Push misses some: ${pulled} saw its id announced, and pulled it. ${progress.duplicates} of ${progress.copies} copies were of no use: the price of needing no plan and no leader.`,

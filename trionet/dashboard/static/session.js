@@ -16,6 +16,7 @@ export function tokenOfFragment(hash) {
 
 export class Session {
   #token = null;
+  #lacking = false;
   #known = { scope: "admin", keyed: false };
   #listeners = new Set();
 
@@ -33,6 +34,7 @@ export class Session {
     this.channel = new BroadcastChannel(KEY);
     this.channel.addEventListener("message", ({ data }) => {
       if (data.kind === "ask" && this.#token) this.channel.postMessage({ kind: "token", token: this.#token });
+      else if (data.kind === "given" && this.#lacking && data.token !== this.#token) this.use(data.token);
     });
   }
 
@@ -74,9 +76,16 @@ export class Session {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Give a token that the reader has typed to this page, and to all others of this browser that lack one. */
+  give(token) {
+    this.use(token);
+    this.channel?.postMessage({ kind: "given", token });
+  }
+
   /** Use a token that the reader, another tab, or the exchange gives. */
   use(token) {
     this.#token = token || null;
+    this.#lacking = false;
     if (this.#token) this.storage?.setItem(KEY, this.#token);
     else this.storage?.removeItem(KEY);
     this.#tell("token");
@@ -84,12 +93,14 @@ export class Session {
 
   /** Take what the node says of this token. */
   learn(known) {
+    this.#lacking = false;
     this.#known = { scope: known.scope ?? "admin", keyed: Boolean(known.keyed), expires: known.expires };
     this.#tell("scope");
   }
 
   /** The node wants a token, or another one. */
   refused(text) {
+    this.#lacking = true;
     this.#tell("refused", text);
   }
 

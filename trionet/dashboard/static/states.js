@@ -1,6 +1,9 @@
 // The states of members and calls: a shape and a word each, and a colour beside them, never the colour alone.
 
 import { h, setAttr, setText, svg } from "./dom.js";
+import { cut } from "./format.js";
+
+const WORD_LENGTH = 60;
 
 const SHAPES = {
   alive: "disc",
@@ -53,7 +56,7 @@ export function stateBadge(state, word = state) {
     "span",
     { class: "state", "data-state": state },
     svg("svg", { viewBox: "-7 -7 14 14", class: "state-glyph", "aria-hidden": "true" }, glyph(state)),
-    h("span", { class: "state-word" }, word),
+    h("span", { class: "state-word" }, cut(word, WORD_LENGTH)),
   );
   return badge;
 }
@@ -61,6 +64,6 @@ export function stateBadge(state, word = state) {
 export function setState(badge, state, word = state) {
   setAttr(badge, "data-state", state);
   setGlyph(badge.querySelector("path"), state);
-  setText(badge.querySelector(".state-word"), word);
+  setText(badge.querySelector(".state-word"), cut(word, WORD_LENGTH));
   return badge;
 }

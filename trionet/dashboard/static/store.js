@@ -11,7 +11,7 @@ export class Store {
   #wants = new Map();
   #wanted;
 
-  /** Args: onWanted(want): the sum of all wants has changed. */
+  /** Args: onWanted(): the sum of all wants may have changed. */
   constructor(onWanted = () => {}) {
     this.#wanted = onWanted;
   }
@@ -34,9 +34,16 @@ export class Store {
   want(owner, want) {
     if (want) this.#wants.set(owner, want);
     else this.#wants.delete(owner);
-    const sum = this.wanted;
-    for (const topic of this.#documents.keys()) if (!sum.topics.includes(topic) && !ALWAYS.has(topic)) this.#documents.delete(topic);
-    this.#wanted(sum);
+    this.#wanted();
+  }
+
+  /**
+   * Forget the documents that nobody wants. To be called when the stream is told what is wanted, and not before: the
+   * stream sends a document as a whole when it is new there, so one that is dropped while it is streamed stays away.
+   */
+  dropUnwanted() {
+    const { topics } = this.wanted;
+    for (const topic of this.#documents.keys()) if (!topics.includes(topic) && !ALWAYS.has(topic)) this.#documents.delete(topic);
   }
 
   get wanted() {

@@ -44,7 +44,7 @@ export function scopeOf(target, form) {
 /** What stands for a target: an address, or the members of a group. */
 export function placeOf(target, size) {
   if (target.kind === "node") return target.address ?? target.name;
-  if (target.kind === "whole") return `the group ${target.name}`;
+  if (target.kind === "whole") return `the group ${target.name}${size === undefined ? "" : ` of ${plural(size, "member")}`}`;
   return size === undefined ? `each member of ${target.name}` : `each of the ${plural(size, "member")} of ${target.name}`;
 }
 

@@ -1,9 +1,9 @@
 // Joins, suspicions and deaths over time: a lane each, and the same as a list.
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
-import { age, clock, short } from "./format.js";
+import { age, clock, cut, short } from "./format.js";
 import { glyph, setGlyph, setState, stateBadge } from "./states.js";
-import { LANES, spanOf, stateOfNews, ticksOf, WORDS, worded } from "./news.js";
+import { inOrder, LANES, spanOf, stateOfNews, ticksOf, WORDS, worded } from "./news.js";
 
 const LANE = 26;
 const LEFT = 78;
@@ -58,9 +58,9 @@ export class Timeline {
   }
 
   draw() {
-    const now = Math.max(this.second ?? 0, ...Object.values(this.news).map((one) => one.time));
+    const now = this.second ?? Date.now() / 1000;
     this.drawn = Object.keys(this.news).length;
-    const all = Object.entries(this.news).map(([number, one]) => ({ number, ...one })).sort((one, other) => one.time - other.time || Number(one.number) - Number(other.number));
+    const all = inOrder(this.news, now);
     const { from, to } = spanOf(all, now, this.span);
     const scale = (time) => Math.round((LEFT + ((time - from) / (to - from)) * (this.width - LEFT - RIGHT)) * 10) / 10;
     setAttr(this.picture, "width", this.width);
@@ -86,10 +86,10 @@ export class Timeline {
     return h(
       "li",
       { class: "news-line" },
-      h("time", { class: "mono muted", datetime: new Date(one.time * 1000).toISOString() }, clock(one.time)),
+      h("time", { class: "mono muted" }, clock(one.time)),
       h("span", { class: "muted news-age" }),
       badge,
-      h("button", { type: "button", class: "link mono", onclick: () => this.onPick(one.sid) }, one.address ?? short(one.sid)),
+      h("button", { type: "button", class: "link mono", onclick: () => this.onPick(one.sid) }, cut(one.address ?? short(one.sid), 60)),
       one.by ? h("span", { class: "muted news-by" }, `by ${this.app.label(one.by)}`) : null,
     );
   }

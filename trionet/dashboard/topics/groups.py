@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import trio
 
 from trionet.message import BUILT_IN
-from trionet.services.group_inspection import group_digest
 
 from .asking import Turns, ask, cut, present
 from .base import Topic
@@ -28,6 +27,7 @@ _MOST_MEMBERS: Final = 64
 _MOST_NAMED: Final = 8
 _MOST_FETCHED: Final = 8
 _MOST_KEPT: Final = 256
+_MOST_TOLD: Final = 10_000
 _SAME_EVERYWHERE: Final = "local"
 """The group that is the node alone, and so another on each."""
 
@@ -46,6 +46,7 @@ class GroupsTopic(Topic):
         super().__init__(subject)
         self._turns = Turns(_MOST_ASKED, _EVERY_S)
         self._digests: dict[SID, dict[str, str]] = {}
+        self._own: dict[str, tuple[str, dict[str, Any]]] = {}
         self._held: dict[tuple[SID, str], tuple[str, dict[str, Any]]] = {}
 
     async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
@@ -53,12 +54,16 @@ class GroupsTopic(Topic):
         del looked_at
         await trio.lowlevel.checkpoint()
         inspection, members = self.subject.local.inspection, present(self.subject)
-        own = {one["gid"]: one for one in inspection.groups() if one["gid"] != _SAME_EVERYWHERE}
+        digests = inspection.group_digests()
+        digests.pop(_SAME_EVERYWHERE, None)
+        own = self._own = {
+            gid: kept if (kept := self._own.get(gid)) and kept[0] == digest else (digest, inspection.group(gid))
+            for gid, digest in list(digests.items())[:_MOST_GROUPS]
+        }
         await self._ask(members)
-        digests = {gid: group_digest(group) for gid, group in own.items()}
         await self._fetch(members, digests)
         gids = sorted({*own, *(gid for held in self._digests.values() for gid in held)})
-        return {gid: self._shown(gid, own.get(gid), digests.get(gid)) for gid in gids[:_MOST_GROUPS]}
+        return {gid: self._shown(gid, own.get(gid, (None, None))[1], digests.get(gid)) for gid in gids[:_MOST_GROUPS]}
 
     async def _ask(self, members: Mapping[SID, Any]) -> None:
         """Ask the members whose turn it is for their digests."""
@@ -86,7 +91,7 @@ class GroupsTopic(Topic):
             answer = (await ask(self.subject, {sid: members[sid]}, "inspection", "group", gid)).values.get(sid)
             if isinstance(answer, dict) and isinstance(answer.get("members"), dict):
                 self._held.pop((sid, gid), None)
-                self._held[sid, gid] = self._digests[sid][gid], answer
+                self._held[sid, gid] = self._digests[sid][gid], _told(answer)
         while len(self._held) > _MOST_KEPT:
             del self._held[next(iter(self._held))]
 
@@ -155,6 +160,16 @@ def differences(own: Mapping[str, Any] | None, other: Mapping[str, Any]) -> dict
     if other.get("subset") != own.get("subset"):
         found["subset"] = "the default" if other.get("subset") is None else cut(other["subset"])
     return {"kind": "differs", **found} if found else {}
+
+
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return a group that a peer tells, bounded."""
+    members = list(answer["members"].items())[:_MOST_TOLD]
+    return {
+        "members": {cut(sid, 16): cut(address, 64) for sid, address in members},
+        "where": answer.get("where"),
+        "subset": answer.get("subset"),
+    }
 
 
 def _words(where: object) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
-from trionet.identity import NodeAddress
+from trionet.dashboard.views import sid_of
 
 from .base import Topic
 
@@ -63,7 +63,7 @@ class NewsTopic(Topic):
                 "sid": one["sid"],
                 "address": one["node"],
                 "incarnation": one.get("incarnation"),
-                "by": [NodeAddress.of(name).sid for name in by] or None,
+                "by": [sid for name in by if (sid := sid_of(name))] or None,
             }
             for number, one, by in news[-_MOST_NEWS:]
         }

@@ -46,7 +46,9 @@ class NodeTopic(Topic):
         """Return the reports of the nodes that are looked at, by SID; see `Topic.gather`."""
         self._latest = {sid: self._latest[sid] for sid in looked_at.nodes if sid in self._latest}
         now = trio.current_time()
-        due = [sid for sid in looked_at.nodes if sid not in self._latest or now >= self._latest[sid][0] + _EVERY_S - 0.1]
+        due = [
+            sid for sid in looked_at.nodes if sid not in self._latest or now >= self._latest[sid][0] + _EVERY_S - 0.1
+        ]
         async with open_plain_nursery() as nursery:
             for sid in due:
                 nursery.start_soon(self._ask, sid)

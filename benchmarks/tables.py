@@ -107,6 +107,27 @@ TABLES: Final[dict[str, Table]] = {
             "goal": "[goal]",
         },
     ),
+    "dashboard": Table(
+        "dashboard",
+        {
+            "": "[measure]",
+            "median": "[median] [unit]",
+            "p99": "[p99] [unit]",
+            "95 % of the median": "[from] to [to]",
+            "goal": "[goal]",
+        },
+    ),
+    "sealed-fleet": Table(
+        "sealed-fleet",
+        {
+            "measure": "[measure]",
+            "plain": "[plain] [unit]",
+            "sealed": "[sealed] [unit]",
+            "sealed to plain": "[ratio]",
+            "95 %": "[from] to [to]",
+        },
+        {"a node at rest": "processor time of a node at rest"},
+    ),
     "map": Table(
         "map",
         {

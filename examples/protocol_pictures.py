@@ -126,10 +126,10 @@ async def run_probe() -> tuple[Trace, Reader]:
     """Lose all datagrams between n0 and n2, and nothing else."""
     network = Network(latency="constant", latency_s=LATENCY_S)
     async with simulation.open_cluster(4, seed=SEED, network=network) as sim:
-        await trio.sleep(5)
+        await trio.sleep(1)
         reader = Reader(sim.nodes[0].address, sim.nodes[2].address)
         with sim.rule(reader):
-            await trio.sleep(8)
+            await trio.sleep(6)
     assert sim.trace is not None
     return sim.trace, reader
 
@@ -187,7 +187,7 @@ async def run_suspicion() -> Trace:
     """Let n4 stand still for some seconds, and die later."""
     faults = [Pause(at_s=5, duration_s=2.5, node=4), Crash(at_s=12, node=4, is_silent=True)]
     async with simulation.open_cluster(5, seed=SEED, faults=faults) as sim:
-        await trio.sleep(25)
+        await trio.sleep(20)
     assert sim.trace is not None
     return sim.trace
 
@@ -228,11 +228,11 @@ async def run_rumor() -> tuple[Trace, Reader, float]:
     """Send one rumor among thirty nodes, on a network that loses a tenth of all datagrams."""
     network = Network(latency="exponential", latency_s=0.01, least_s=0.002, loss=0.1)
     async with simulation.open_cluster(30, seed=SEED, network=network) as sim:
-        await trio.sleep(5)
+        await trio.sleep(1)
         reader, begin = Reader(), sim.now
         with sim.rule(reader):
             await sim.nodes[0].all.gossip.send([], trionet.Remote(service="status", method="get"))
-            await trio.sleep(3)
+            await trio.sleep(1)
     assert sim.trace is not None
     return sim.trace, reader, begin
 

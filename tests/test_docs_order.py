@@ -113,3 +113,9 @@ def test_each_picture_is_shown_with_a_text_for_those_who_do_not_see_it() -> None
             assert len(text) > 20, f"{page.name} shows {target} without a description"
             shown.add((page.parent / target).resolve())
     assert shown == {path for path in (DOCS / "pictures").rglob("*.*") if path.is_file()}
+
+
+def test_the_readme_is_short() -> None:
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 120
+    assert max(len(line) for line in lines if not line.startswith(("|", "!["))) <= 120

@@ -36,8 +36,8 @@ class News:
     """
 
     def __init__(self) -> None:
-        self.version = 0
-        self.is_closed = False
+        self.version: int = 0
+        self.is_closed: bool = False
         self._waiting = trio.lowlevel.ParkingLot()
 
     def tell(self) -> None:

@@ -113,7 +113,7 @@ class WebServer:
             access: checks who makes a request; None on a node without a key or a certificate, where everyone may call.
             pages: what it shows besides its services.
         """
-        self.closing = False
+        self.closing: bool = False
         self.refused: RefusedRequests = RefusedRequests()
         self.app: QuartTrio = _make_app(handler, config, access, self.refused, pages)
         self.app.after_request(self._add_close_header)

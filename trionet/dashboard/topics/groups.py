@@ -27,6 +27,7 @@ _MOST_MEMBERS: Final = 64
 _MOST_NAMED: Final = 8
 _MOST_FETCHED: Final = 8
 _MOST_KEPT: Final = 256
+_MOST_TOLD: Final = 10_000
 _SAME_EVERYWHERE: Final = "local"
 """The group that is the node alone, and so another on each."""
 
@@ -90,7 +91,7 @@ class GroupsTopic(Topic):
             answer = (await ask(self.subject, {sid: members[sid]}, "inspection", "group", gid)).values.get(sid)
             if isinstance(answer, dict) and isinstance(answer.get("members"), dict):
                 self._held.pop((sid, gid), None)
-                self._held[sid, gid] = self._digests[sid][gid], answer
+                self._held[sid, gid] = self._digests[sid][gid], _told(answer)
         while len(self._held) > _MOST_KEPT:
             del self._held[next(iter(self._held))]
 
@@ -159,6 +160,16 @@ def differences(own: Mapping[str, Any] | None, other: Mapping[str, Any]) -> dict
     if other.get("subset") != own.get("subset"):
         found["subset"] = "the default" if other.get("subset") is None else cut(other["subset"])
     return {"kind": "differs", **found} if found else {}
+
+
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return a group that a peer tells, bounded."""
+    members = list(answer["members"].items())[:_MOST_TOLD]
+    return {
+        "members": {cut(sid, 16): cut(address, 64) for sid, address in members},
+        "where": answer.get("where"),
+        "subset": answer.get("subset"),
+    }
 
 
 def _words(where: object) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-__all__ = ["bounded", "without_surrogates"]
+from trionet.surrogates import without_surrogates
+
+__all__ = ["bounded"]
 
 _DEEPEST: Final = 12
 _MOST_NUMBER: Final = 2**53
@@ -28,15 +30,6 @@ def bounded(value: Any, most_values: int, most_chars: int) -> Any:
     """
     left = [most_values]
     return _bounded(value, left, most_chars, 0)
-
-
-def without_surrogates(value: Any) -> Any:
-    """Return plain data with texts that UTF-8 can encode: lone surrogates, as in names of files, become ``?``."""
-    if isinstance(value, dict):
-        return {without_surrogates(name): without_surrogates(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [without_surrogates(item) for item in value]
-    return _encodable(value) if isinstance(value, str) else value
 
 
 def _bounded(value: Any, left: list[int], most_chars: int, depth: int) -> Any:
@@ -73,7 +66,7 @@ def _name(key: Any, most_chars: int) -> str:
 def _simple(value: Any, most_chars: int) -> Any:
     match value:
         case str():
-            return _encodable(value[:most_chars])
+            return without_surrogates(value[:most_chars])
         case bool() | None:
             return value
         case int() if abs(value) <= _MOST_NUMBER:
@@ -83,7 +76,3 @@ def _simple(value: Any, most_chars: int) -> Any:
         case float():
             return value if math.isfinite(value) else None
     return type(value).__name__
-
-
-def _encodable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -13,8 +13,8 @@ import msgspec
 import trio
 
 from trionet.log_limits import limited_log
+from trionet.surrogates import without_surrogates
 
-from .bounded import without_surrogates
 from .looked_at import together
 from .merge_patch import merge_patch, without_nulls
 

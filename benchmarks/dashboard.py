@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -41,6 +41,7 @@ _UPDATES: Final = 100
 _PAIRS: Final = 21
 _SETTLE_S: Final = 1.5
 _IN_FLIGHT: Final = 64
+_COLUMNS: Final = ["measure", "median", "p99", "unit", "from", "to"]
 _CPUCLOCK_SCHED: Final = 2  # include/linux/posix-timers.h
 
 _DRAWN: Final = """([sid, text]) => new Promise((resolve) => {
@@ -74,9 +75,7 @@ async def expose(node: trionet.Node) -> None:
 
 async def run_dashboard(settings: Settings) -> Result:
     """Measure the dashboard."""
-    result = Result(
-        f"The dashboard: {_MEMBERS:,} invented members, {_PROCESSES} real processes", ["measure", "median", "p99", ""]
-    )
+    result = Result(f"The dashboard: {_MEMBERS:,} invented members, {_PROCESSES} real processes", _COLUMNS)
     if reason := why_no_browser():
         result.skipped.append(f"the update on the page: {reason}")
     else:
@@ -117,10 +116,15 @@ def _measure_page(settings: Settings, result: Result) -> None:
         result.problems += pages.offences
     result.samples["update"] = {"s": list(updates)}
     result.samples["frames"] = {"ms": list(frames)}
-    p99 = percentile(updates, 0.99)
-    result.rows.append(["from an event to its picture", median(updates), p99, "s"])
-    result.rows.append(["a frame while the table scrolls", median(frames), percentile(frames, 0.99), "ms"])
-    result.goals.append(Goal("update, p99 from event to picture", 1.25, at_least=False, measured=p99, unit="s"))
+    what, p99 = f"from an event to its picture, {_MEMBERS:,} members", percentile(updates, 0.99)
+    _add(result, what, median(updates), "s", p99=p99)
+    _add(result, "a frame while the table scrolls", median(frames), "ms", p99=percentile(frames, 0.99))
+    result.goals.append(Goal(f"{what}, p99", 1.25, at_least=False, measured=p99, unit="s"))
+
+
+def _add(result: Result, what: str, middle: float | None, unit: str, p99: float | None = None) -> None:
+    """Add a row."""
+    result.rows.append([what, middle, p99, unit, None, None])
 
 
 def _drawn_after(inventor: Fleet, page: Page, number: int) -> float:
@@ -173,10 +177,9 @@ async def _measure_bytes(settings: Settings, result: Result) -> None:
                 await trio.sleep(1)
                 rates.append((viewer.bytes - before) / (time.perf_counter() - begun) / 1000)
     result.samples["bytes"] = {"kB/s": rates}
-    result.rows.append(["bytes for a viewer", median(rates), percentile(rates, 0.99), "kB/s"])
-    result.goals.append(
-        Goal("page data per second and viewer", 50, at_least=False, measured=median(rates), unit="kB/s")
-    )
+    what = f"data for a viewer of {_MEMBERS:,} members"
+    _add(result, what, median(rates), "kB/s", p99=percentile(rates, 0.99))
+    result.goals.append(Goal(what, 50, at_least=False, measured=median(rates), unit="kB/s"))
 
 
 async def _measure_node(settings: Settings, result: Result) -> None:
@@ -196,46 +199,58 @@ async def _measure_cpu(fleet: Fleet, settings: Settings, result: Result) -> None
                 used[str(count)].append(await _cpu_share(fleet.server.pid, 5 * settings.seconds))
     result.samples["cpu"] = used
     shares = {name: 100 * (median(found) or 0.0) for name, found in used.items()}
-    for name, share in shares.items():
-        result.rows.append([f"processor time of the node, {name} viewers", share, None, "%"])
-    more = (shares[str(_VIEWERS)] - shares["0"]) / _VIEWERS
-    result.goals.append(Goal(f"of {_VIEWERS} viewers, for each", 1, at_least=False, measured=more, unit="%"))
-    first = shares["1"] - shares["0"]
-    result.goals.append(Goal("of one viewer alone", 1, at_least=False, measured=first, unit="%"))
+    _add(result, f"processor time of the node, one of {_PROCESSES}, at rest", shares["0"], "%")
+    for what, share in (
+        ("processor time for one viewer alone", shares["1"] - shares["0"]),
+        (f"processor time for each of {_VIEWERS} viewers", (shares[str(_VIEWERS)] - shares["0"]) / _VIEWERS),
+    ):
+        _add(result, what, share, "%")
+        result.goals.append(Goal(what, 1, at_least=False, measured=share, unit="%"))
 
 
 async def _cpu_share(pid: int, seconds: float) -> float:
     """Return which share of the time a process uses, of one processor."""
-    clock = ~pid << 3 | _CPUCLOCK_SCHED  # as clock_getcpuclockid (3)
-    before, begun = time.clock_gettime(clock), time.perf_counter()
+    before, begun = _cpu_s(pid), time.perf_counter()
     await trio.sleep(seconds)
-    return (time.clock_gettime(clock) - before) / (time.perf_counter() - begun)
+    return (_cpu_s(pid) - before) / (time.perf_counter() - begun)
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds, as exactly as the kernel knows."""
+    return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)  # as clock_getcpuclockid (3)
 
 
 async def _measure_calls(fleet: Fleet, settings: Settings, result: Result) -> None:
     address = fleet.server.address
     options = {"transport": "link", "method": "plain", "ip": address.ip, "port": address.port}
-    found: dict[str, list[float | None]] = {"none": [], "viewers": []}
-    async with AsyncExitStack() as stack:
-        caller = await stack.enter_async_context(
-            open_worker("the caller", python_worker("peers.link", "call", options))
-        )
-        await _calls_per_s(caller, 0.5)
+    command = python_worker("peers.link", "call", options)
+    found: dict[int, list[tuple[float, float]]] = {0: [], _VIEWERS: []}
+    async with open_worker("the caller", command) as caller:
+        await _calls(fleet, caller, 0.5)
         pairs = _share(_PAIRS, settings)
         for number in range(pairs):
             settings.say(f"dashboard: calls, pair {number + 1} of {pairs}")
-            for name, count in (("none", 0), ("viewers", _VIEWERS))[:: 1 if number % 2 else -1]:
+            for count in list(found)[:: 1 if number % 2 else -1]:
                 async with _open_viewers(fleet, count, fleet.sids):
-                    found[name].append(await _calls_per_s(caller, 2 * settings.seconds))
-    result.samples["calls_per_s"] = found
-    ratios = [some / none for some, none in zip(found["viewers"], found["none"], strict=True) if some and none]
-    middle, low, high = bootstrapped(ratios)
-    result.rows.append([f"calls/s, {_IN_FLIGHT} in flight, no viewer", median(found["none"]), None, ""])
-    result.rows.append([f"calls/s, {_IN_FLIGHT} in flight, {_VIEWERS} viewers", median(found["viewers"]), None, ""])
-    result.rows.append([f"their ratio; 95 %: {low or 0:.3f} to {high or 0:.3f}", middle, None, ""])
-    result.goals.append(Goal(f"calls with {_VIEWERS} viewers to none", 0.97, at_least=True, measured=middle))
+                    found[count].append(await _calls(fleet, caller, 2 * settings.seconds))
+    for index, (unit, what) in enumerate(
+        (("calls/s", ""), ("calls per second of its processor time", ", by its work"))
+    ):
+        rates = {count: [one[index] for one in samples] for count, samples in found.items()}
+        result.samples[unit] = {str(count): list(samples) for count, samples in rates.items()}
+        if index == 0:
+            _add(result, f"{_IN_FLIGHT} calls in flight, no viewer", median(rates[0]), unit)
+            _add(result, f"{_IN_FLIGHT} calls in flight, {_VIEWERS} viewers", median(rates[_VIEWERS]), unit)
+        ratios = [some / none for some, none in zip(rates[_VIEWERS], rates[0], strict=True)]
+        middle, low, high = bootstrapped(ratios)
+        title = f"calls with {_VIEWERS} viewers to none{what}"
+        result.rows.append([title, middle, None, "x", low, high])
+        result.goals.append(Goal(title, 0.97, at_least=True, measured=middle))
 
 
-async def _calls_per_s(caller: Worker, seconds: float) -> float:
+async def _calls(fleet: Fleet, caller: Worker, seconds: float) -> tuple[float, float]:
+    """Call the node for some time; return the calls per second, and per second of the node's processor time."""
+    before = _cpu_s(fleet.server.pid)
     did: dict[str, Any] = await caller.ask("load", in_flight=_IN_FLIGHT, seconds=seconds)
-    return float(did["calls"] / did["seconds"])
+    used = _cpu_s(fleet.server.pid) - before
+    return did["calls"] / did["seconds"], did["calls"] / used

@@ -107,6 +107,16 @@ TABLES: Final[dict[str, Table]] = {
             "goal": "[goal]",
         },
     ),
+    "dashboard": Table(
+        "dashboard",
+        {
+            "": "[measure]",
+            "median": "[median] [unit]",
+            "p99": "[p99] [unit]",
+            "95 % of the median": "[from] to [to]",
+            "goal": "[goal]",
+        },
+    ),
     "sealed-fleet": Table(
         "sealed-fleet",
         {

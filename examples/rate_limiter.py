@@ -20,6 +20,7 @@ from __future__ import annotations
 import trio
 
 import trionet
+from trionet.testing import wait_converged
 
 
 class Bucket:
@@ -96,6 +97,7 @@ async def main() -> None:
         for _ in range(2):
             config = trionet.NodeConfig(join=[str(nodes[0].address)])
             nodes.append(await nursery.start(trionet.serve_node, config))
+        await wait_converged(nodes)  # else two of them might take different members for the keeper
         buckets = [Bucket(rate=200, burst=20) for _ in nodes]
         for node, bucket in zip(nodes, buckets, strict=True):
             await node.local.routes.put(bucket)

@@ -50,6 +50,7 @@ LOOKS = {
     "logs": [],
     "ping": ["--count", "1", "--wait", "20"],
     "top": ["--count", "1", "--interval", "0.2"],
+    "dashboard": ["--no-browser"],
     "doctor": ["--once"],
     "call": ["probe/pid"],
     "gossip": ["counter/add", "1"],
@@ -207,7 +208,7 @@ def test_a_table_fits_a_narrow_terminal(
     check_done(name, done)
     lines = ESCAPES.sub("", done.out.replace("\x1b[1A\r", "\n")).splitlines()
     assert max(map(len, lines)) <= 60
-    if name not in ("call", "gossip", "top", "doctor", "calls"):
+    if name not in ("call", "gossip", "top", "dashboard", "doctor", "calls"):
         assert ("\x1b[" in done.out) == is_rich
 
 

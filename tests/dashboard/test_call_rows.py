@@ -118,23 +118,20 @@ def test_every_reported_call_has_one_row_after_its_parent(reports: dict[NodeAddr
 
 
 @few
-@given(clusters, st.floats(0, 0.2))
-def test_a_call_that_just_goes_on_changes_nothing(reports: dict[NodeAddress, NodeReport], late_s: float) -> None:
-    before = rows_of(reports)
-    shifted = {}
-    for node, report in reports.items():
-        calls = tuple(
-            msgspec.structs.replace(
-                one,
-                age_s=one.age_s + 1,
-                left_s=None if one.left_s is None else max(0.0, one.left_s - 1),
-            )
-            for one in report.calls
-        )
-        shifted[node] = msgspec.structs.replace(report, calls=calls)
-    plain = [one for report in reports.values() for one in report.calls]
-    if all(0 <= one.age_s < 1e6 and (one.left_s is None or 2 < one.left_s < 1e6) for one in plain):
-        assert rows_of(shifted, NOW + 1 + late_s, before) == before
+@given(st.floats(0, 60), st.floats(0, 5), st.floats(-0.2, 4.9))
+def test_a_call_that_just_goes_on_changes_nothing(age_s: float, passed_s: float, late_s: float) -> None:
+    before = rows_of({A: NodeReport((call("a", age_s=age_s, left_s=90.0),))})
+    report = NodeReport((call("a", age_s=age_s + passed_s, left_s=90.0 - passed_s),))
+    assert rows_of({A: report}, NOW + passed_s + late_s, before) == before
+
+
+def test_times_that_are_clearly_others_are_shown_anew() -> None:
+    key = key_of(A.sid, "a")
+    before = rows_of({A: NodeReport((call("a", age_s=9.0, left_s=9.0),))}, NOW + 3)  # which came late
+    after = rows_of({A: NodeReport((call("a", age_s=9.0, left_s=9.0),))}, NOW, before)
+    assert (after[key]["begun"], after[key]["deadline"]) == (NOW - 9, NOW + 9)
+    other = rows_of({A: NodeReport((call("a", age_s=0.0, left_s=60.0),))}, NOW, before)
+    assert (other[key]["begun"], other[key]["deadline"]) == (NOW, NOW + 60)
 
 
 def test_a_deadline_that_is_over_stays_where_it_was() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 import trio
 
+from trionet import NodeAddress
 from trionet.dashboard.channel import MOST_BYTES, Channel
 from trionet.dashboard.looked_at import MOST_OF, LookedAt, asked_of, together
 from trionet.dashboard.topics import TOPICS, Topic
@@ -59,7 +60,7 @@ class Audience:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.topic, self.news = Counted(), News()
-        self.channel = Channel(self.topic, self.news.tell)
+        self.channel = Channel(self.topic, self.news.tell, NodeAddress("127.0.0.1", 80))
         nursery.start_soon(self.channel.run)
 
     def viewer(self, looked_at: LookedAt = ANY) -> Viewer:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from trionet.arguments import Method
+from trionet.dashboard.topics.told_forms import services_told
 from trionet.openapi.forms import form_of
 
 
@@ -126,3 +127,49 @@ def test_what_a_user_writes_raises_nothing_and_is_cut() -> None:
 def test_a_method_without_a_signature_has_no_parameters() -> None:
     assert "parameters" not in form_of(Method(max))
     assert form_of(Method(print))["parameters"][0]["kind"] == "rest"
+
+
+ABOUT = {"origin": "put", "scope": "call"}
+GOOD: dict[str, Any] = {"signature": "f()", "is_read": False, "is_stream": False, "parameters": [], **ABOUT}
+PARAMETER: dict[str, Any] = {"name": "a", "kind": "either", "type": "int"}
+
+
+def told(form: object) -> dict[str, Any]:
+    return services_told({"s": {"m": form}})["s"]
+
+
+@pytest.mark.parametrize(("annotation", "kind"), KINDS, ids=str)
+def test_what_a_correct_node_tells_arrives_whole(annotation: Any, kind: str) -> None:
+    def method(x: Any = None, *, y: int | None = 3) -> None:
+        """Do it."""
+
+    method.__annotations__ = {"x": annotation, "y": int | None}
+    form = form_of(Method(method)) | ABOUT
+    assert told(form) == {"m": form}
+    assert form["parameters"][0]["type"] == kind
+
+
+ODD_PARAMETERS: list[Any] = [
+    *["x", [5], [PARAMETER] * 65, [PARAMETER | {"kind": "odd"}], [PARAMETER | {"name": None}]],
+    *[[PARAMETER | {"choices": [[]]}], [PARAMETER | {"default": 5}]],
+]
+ODD_FORMS: list[Any] = [
+    *[None, 5, "x", [], {}, GOOD | {"scope": "root"}, GOOD | {"signature": 5}, GOOD | {"signature": "x" * 1000}],
+    *[GOOD | {"parameters": parameters} for parameters in ODD_PARAMETERS],
+]
+
+
+@pytest.mark.parametrize("form", ODD_FORMS)
+def test_a_form_of_another_kind_is_left_out(form: object) -> None:
+    assert told(GOOD) == {"m": GOOD}
+    assert told(form) == {}
+
+
+@pytest.mark.parametrize("answer", [None, [], {"s": None}, {1: {2: GOOD}}, {"s" * 1000: {"m" * 1000: GOOD}}])
+def test_services_of_another_kind_do_no_harm(answer: object) -> None:
+    assert len(json.dumps(services_told(answer))) < 1000
+
+
+def test_methods_are_bounded_in_number() -> None:
+    many = {f"s{i}": {f"m{j}": GOOD for j in range(100)} for i in range(100)}
+    assert sum(map(len, services_told(many).values())) == 1000

@@ -17,10 +17,10 @@ from trionet.dashboard import call_rows as rows_of
 from trionet.dashboard.channel import Channel
 from trionet.dashboard.glances import Glances, answer_of
 from trionet.dashboard.looked_at import LookedAt
-from trionet.dashboard.method_rows import FiguresOverTime
+from trionet.dashboard.method_rows import FiguresOverTime, figures_of
 from trionet.dashboard.topics import TOPICS
 from trionet.errors import DecodeError
-from trionet.figures import NodeFigures
+from trionet.identity import NodeAddress
 from trionet.protocols.call_reports import CallReport, NodeReport, decode_report, encode_report
 
 if TYPE_CHECKING:
@@ -28,25 +28,11 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from trionet.identity import NodeAddress
-
 BIG = 10**5000
 NAMES = ("__proto__", "constructor", "", "\u202e</script>\u2028", "x" * 100_000)
 DEEP: list[Any] = []
 for _ in range(100):
     DEEP = [DEEP]
-FIGURES = {
-    "at_s": 1.0,
-    "calls_made": [],
-    "calls_served": [
-        {
-            "service": "a",
-            "method": "b",
-            "outcome": "ok",
-            "durations": {"count": BIG, "sum_s": math.inf, "buckets": [BIG]},
-        }
-    ],
-}
 ANSWERS: dict[str, Any] = {
     "nothing": None,
     "a text": NAMES[-1],
@@ -69,7 +55,6 @@ ANSWERS: dict[str, Any] = {
     "wild methods": {"version": BIG, "services": dict.fromkeys(NAMES, dict.fromkeys(NAMES, NAMES[-1]))},
     "a wild arrival": {"way": ["sent"], "age_s": BIG, "copies": math.nan, "source": BIG},
     "a wild arrival that came": {"way": "push", "age_s": BIG, "copies": -BIG, "source": "x", "origin": DEEP},
-    "wild figures": FIGURES,
     "a report of one id": encode_report(
         NodeReport(tuple(CallReport(*[NAMES[0]] * 7, age_s=math.nan, left_s=-math.inf) for _ in range(9000)))
     ),
@@ -98,7 +83,10 @@ def channels_of(node: Node, other: Node) -> dict[str, tuple[Channel, LookedAt]]:
     """Return a channel of each topic, with a viewer of the other node."""
     glances = Glances(node)
     looked_at = LookedAt(of=(other.sid,), nodes=(other.sid,), rumors=("all:" + "ab" * 12, "all:" + "cd" * 12))
-    return {name: (Channel(kind.begin(node, glances), lambda: None), looked_at) for name, kind in TOPICS.items()}
+    return {
+        name: (Channel(kind.begin(node, glances), lambda: None, node.address), looked_at)
+        for name, kind in TOPICS.items()
+    }
 
 
 async def run_for(node: Node, other: Node, seconds: float) -> dict[str, str]:
@@ -155,10 +143,30 @@ def test_counts_that_jump_have_bounded_rates() -> None:
         answer_of({"late": "often"})
 
 
-def test_figures_of_times_that_hardly_pass_are_not_kept() -> None:
-    figures = FiguresOverTime()
+@pytest.mark.parametrize(
+    "durations",
+    [
+        {"count": BIG, "sum_s": 1.0, "buckets": []},
+        {"count": -1, "sum_s": 1.0, "buckets": []},
+        {"count": 1, "sum_s": math.nan, "buckets": []},
+        {"count": 1, "sum_s": 1.0, "buckets": [BIG]},
+        {"count": 1, "sum_s": 1.0, "buckets": [0] * 100_000},
+    ],
+)
+async def test_figures_out_of_all_bounds_are_refused(durations: dict[str, Any], cluster: Cluster) -> None:
+    node = await cluster.start()
+    plain = msgspec.to_builtins(node.figures())
+    assert figures_of(plain).at_s == plain["at_s"]
+    with pytest.raises(DecodeError, match="bounds"):
+        figures_of({**plain, "calls_made": [{"service": "a", "method": "b", "outcome": "ok", "durations": durations}]})
+    with pytest.raises(DecodeError, match="bounds"):
+        figures_of({**plain, "gossip": {**plain["gossip"], "delivered": BIG}})
+
+
+async def test_figures_of_times_that_hardly_pass_are_not_kept(cluster: Cluster) -> None:
+    plain, figures = (await cluster.start()).figures(), FiguresOverTime()
     for number in range(100):
-        figures.add(NodeFigures(at_s=number * 1e-9, calls_served=[], calls_made=[]))
+        figures.add(msgspec.structs.replace(plain, at_s=number * 1e-9))
     assert len(figures._kept) < 20  # noqa: SLF001
 
 
@@ -193,7 +201,7 @@ async def test_what_cannot_be_sent_is_told_and_sent_once_it_can() -> None:
             return self.document
 
     topic = Odd(None)
-    channel, looked_at = Channel(topic, lambda: None), LookedAt()
+    channel, looked_at = Channel(topic, lambda: None, NodeAddress("127.0.0.1", 1)), LookedAt()
     await channel._gather()  # noqa: SLF001
     data, sent = channel.piece(looked_at, None)
     assert b'{"a":1}' in data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ import trio
 
 from tests.waiting import wait_until
 from trionet import NodeAddress, NodeConfig, open_node
+from trionet.dashboard import Dashboard
 from trionet.dashboard.bounded import bounded
 from trionet.dashboard.glances import Answer, Glances
 from trionet.dashboard.looked_at import LookedAt
@@ -134,3 +136,24 @@ async def test_news_has_accusers_whatever_they_are_called(autojump_clock: trio.t
         driver.act(swim.receive("127.0.0.9:9", suspected, driver.now()))
         news = await gathered(a, "news", Glances(a))
         assert [(one["kind"], one.get("by")) for one in news.values()] == [("joined", None), ("suspect", [a.sid])]
+
+
+async def test_a_dashboard_whose_glances_fail_goes_on_and_so_does_its_node(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def fail(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("no roster")
+
+    monkeypatch.setattr("trionet.dashboard.glances.Glances._due", fail)
+    async with open_node(NodeConfig(join=[]), fabric=MemoryFabric()) as node, trio.open_nursery() as nursery:
+        dashboard = Dashboard(node, nursery)
+        async with aclosing(dashboard.stream({"topics": "cluster"}, lambda: None)) as events:
+            await anext(events)
+            await wait_until(lambda: tries > 2)
+            assert dashboard.gathered == ["cluster"]
+        assert dashboard.gathered == []
+        assert dashboard.viewers == 0

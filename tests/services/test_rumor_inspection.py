@@ -8,7 +8,7 @@ import pytest
 
 from tests.clusters import COUNT, Cluster, open_cluster
 from tests.waiting import wait_until
-from trionet import MalformedRequest, Node, TemporarilyUnavailable, open_node
+from trionet import MalformedRequest, Node, Remote, TemporarilyUnavailable, open_node
 from trionet.services.rumor_payloads import method_in
 
 if TYPE_CHECKING:
@@ -53,6 +53,19 @@ async def test_a_node_lists_its_latest_rumors(autojump_clock: MockClock, cluster
     assert nodes[1].local.inspection.rumors(0) == []
     with pytest.raises(MalformedRequest):
         nodes[1].local.inspection.rumors(-1)
+
+
+async def test_a_node_tells_that_the_call_of_a_rumor_has_failed_there(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    good = await nodes[0].all.gossip.send([], COUNT)
+    bad = await nodes[0].all.gossip.send([], Remote(service="counter", method="fail"))
+    await cluster.wait_totals(nodes, 2)
+    for node in nodes:
+        await wait_until(lambda node=node: "failed" in arrival(node, bad.id))  # type: ignore[misc]
+        assert "out of beans" in str(arrival(node, bad.id)["failed"])
+        assert "failed" not in arrival(node, good.id)
 
 
 async def test_an_unknown_rumor_has_no_arrival(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 from trionet.surrogates import without_surrogates
 
 from .looked_at import together
@@ -20,6 +20,8 @@ from .merge_patch import merge_patch, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trionet.identity import NodeAddress
 
     from .looked_at import LookedAt
     from .topics import Topic
@@ -60,8 +62,9 @@ class Channel:
         scope: the scope of its task.
     """
 
-    def __init__(self, topic: Topic, tell: Callable[[], None]) -> None:
-        """Gather `topic`; call ``tell()`` when there is a new document."""
+    def __init__(self, topic: Topic, tell: Callable[[], None], own: NodeAddress) -> None:
+        """Gather `topic` at the node `own`; call ``tell()`` when there is a new document."""
+        self._own = own
         self.topic = topic
         self.scope: trio.CancelScope = trio.CancelScope()
         self._tell = tell
@@ -94,7 +97,8 @@ class Channel:
 
     def remove(self, looked_at: LookedAt) -> bool:
         """Remove a viewer that looks at this; return whether it was the last one."""
-        self._asked.remove(looked_at)
+        if looked_at in self._asked:
+            self._asked.remove(looked_at)
         return not self._asked
 
     async def run(self) -> None:
@@ -120,7 +124,13 @@ class Channel:
             error = f"gathering it took longer than {_WITHIN_S:g} s"
         except Exception as exc:  # of whatever it asks: the node goes on
             error = without_surrogates(f"{type(exc).__name__}: {exc}"[:_MOST_CHARS])
-            _log.warning("the topic %s of the dashboard can't be gathered: %s", name, error, exc_info=exc)
+            _log.warning(
+                "the topic %s of the dashboard can't be gathered: %s",
+                name,
+                error,
+                exc_info=exc,
+                extra=about(self._own, name, node=self._own),
+            )
         else:
             if document != self._document:
                 self._document = document

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trionet.errors import TemporarilyUnavailable
+from trionet.log_limits import about, limited_log
 
-from .channel import Channel
+from .channel import EVERY_S, Channel
 from .glances import Glances
 from .looked_at import asked_of
 from .static_files import static_file
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .subject import Subject
 
 __all__ = ["MOST_VIEWERS", "Dashboard"]
+
+_log = limited_log(__name__)
 
 MOST_VIEWERS: Final = 64
 """The streams of one node at once; a page has two."""
@@ -89,8 +92,8 @@ class Dashboard:
             return  # others have come since `stream`: the page tries again later, and is told
         key = object()
         self._aborts[key] = abort
-        channels = self._subscribed(looked_at)
         try:
+            channels = self._subscribed(looked_at)
             async with aclosing(Viewer(looked_at, channels, self._news).messages()) as messages:
                 async for message in messages:
                     yield message
@@ -102,7 +105,7 @@ class Dashboard:
         for name in looked_at.topics:
             if name not in self._channels:
                 topic = TOPICS[name].begin(self._subject, self._glances)
-                self._channels[name] = channel = Channel(topic, self._news.tell)
+                self._channels[name] = channel = Channel(topic, self._news.tell, self._subject.address)
                 self._start(channel.run, f"dashboard {name}")
             self._channels[name].add(looked_at)
         if self._glancing is None and self._needs_glances():
@@ -116,7 +119,8 @@ class Dashboard:
 
     def _unsubscribe(self, looked_at: LookedAt) -> None:
         for name in looked_at.topics:
-            if self._channels[name].remove(looked_at):
+            channel = self._channels.get(name)
+            if channel is not None and channel.remove(looked_at):
                 self._channels.pop(name).scope.cancel()
         if self._glancing is not None and not self._needs_glances():
             self._glancing.cancel()
@@ -128,7 +132,13 @@ class Dashboard:
 
     async def _glance(self, scope: trio.CancelScope) -> None:
         with scope:
-            await self._glances.run(self._in_sight, self._gather_soon)
+            while True:
+                try:
+                    await self._glances.run(self._in_sight, self._gather_soon)
+                except Exception as exc:  # of whatever a glance meets: the node goes on
+                    own = self._subject.address
+                    _log.warning("the dashboard can't glance at members", exc_info=exc, extra=about(own, node=own))
+                    await trio.sleep(EVERY_S)
 
     def _gather_soon(self) -> None:
         for channel in self._channels.values():

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from trionet.errors import DecodeError, TrionetError
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 from trionet.message import Remote
 from trionet.nesting import PACKETS
 from trionet.nurseries import open_plain_nursery
@@ -179,7 +179,8 @@ class Glances:
                 error = f"{type(exc).__name__}: {exc.text}"[:_MOST_CHARS]
             except Exception as exc:  # whatever it is, the node goes on
                 error = f"{type(exc).__name__}: {exc}"[:_MOST_CHARS]
-                _log.warning("no glance at %s: %s", node, error, exc_info=exc)
+                about_it = about(node, "glance", node=self._subject.address)
+                _log.warning("no glance at %s: %s", node, error, exc_info=exc, extra=about_it)
         now = trio.current_time()
         if answer is None:
             self._latest[sid] = Glance(now, error=error)

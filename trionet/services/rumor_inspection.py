@@ -14,6 +14,8 @@ from trionet.errors import MalformedRequest
 from .base import rpc
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from trionet.replies import Spread
 
     from .arrivals import Arrival
@@ -50,6 +52,7 @@ class RumorInspection:
     """The methods of ``inspection`` about rumors."""
 
     _node: _HasLocal
+    _events: deque[dict[str, Any]]
 
     @rpc(read=True)
     def spread(self, gid: str, rumor: str) -> dict[str, Any]:
@@ -69,7 +72,8 @@ class RumorInspection:
     def arrival(self, gid: str, rumor: str) -> dict[str, Any]:
         """Return how a rumor came to this node, as `Arrival` has it; empty if this node holds no such rumor.
 
-        A node holds a rumor for a minute, in the default profile.
+        A node holds a rumor for a minute, in the default profile. ``failed`` is there if the rumor's call has failed
+        here, as the latest events tell: its error.
 
         Args:
             gid: its group.
@@ -79,7 +83,11 @@ class RumorInspection:
             MalformedRequest: it is no id.
         """
         found = self._node.local.gossip.arrival(gid, rumor)
-        return {} if found is None else msgspec.structs.asdict(found)
+        if found is None:
+            return {}
+        failures = (one["error"] for one in self._events if one["event"] == "RumorFailed" and one["id"] == found.id)
+        error = next(failures, None)
+        return msgspec.structs.asdict(found) | ({} if error is None else {"failed": error})
 
     @rpc(read=True)
     def rumors(self, last: int = 50) -> list[dict[str, Any]]:

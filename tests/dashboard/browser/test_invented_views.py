@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dashboard.browser.browsers import why_no_browser
+from tests.dashboard.browser.browsers import Pages, why_no_browser
 from tests.dashboard.browser.fleets import Fleet, open_fleet
 from tests.dashboard.browser.invented import calls_of, cluster_of, details_of
 
@@ -17,9 +17,7 @@ if not why_no_browser():
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from playwright.sync_api import Browser
-
-    from tests.dashboard.browser.browsers import Pages
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 
@@ -34,23 +32,44 @@ def inventor(chromium: Browser) -> Generator[Fleet]:
         yield opened
 
 
-def test_a_thousand_members_are_shown_by_a_few_rows(inventor: Fleet, pages: Pages) -> None:
+@pytest.fixture(scope="module")
+def window(chromium: Browser) -> Generator[Pages]:
+    """The pages of this module."""
+    opened = Pages(chromium)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def first_page(window: Pages, inventor: Fleet) -> Page:
+    """The page of the node."""
+    return window.open(inventor.url)
+
+
+@pytest.fixture
+def page(window: Pages, first_page: Page, request: pytest.FixtureRequest) -> Generator[Page]:
+    """The page; the test fails if it does what none may do."""
+    yield first_page
+    window.judge(request.node.name)
+
+
+def test_a_thousand_members_are_shown_by_a_few_rows(inventor: Fleet, page: Page) -> None:
     cluster = cluster_of(1000)
     inventor.ask("local/invention/show", "cluster", cluster)
     inventor.ask("local/invention/show", "details", details_of(cluster["members"]))
-    page = pages.open(inventor.url)
     page.get_by_role("heading", name="1,000 members").wait_for()
     assert page.locator("tr").count() <= MOST_ROWS
 
 
-def test_a_partition_stands_out_by_who_takes_whom_for_dead(inventor: Fleet, pages: Pages) -> None:
+def test_a_partition_stands_out_by_who_takes_whom_for_dead(inventor: Fleet, page: Page) -> None:
     cluster = cluster_of(10)
     sids = list(cluster["members"])
     near, far = sids[:5], sids[5:]
     cluster["members"] |= {sid: cluster["members"][sid] | {"status": "alive"} for sid in sids}
     cluster["views"] = {sid: {} for sid in near} | {sid: dict.fromkeys(near, "failed") for sid in far}
     inventor.ask("local/invention/show", "cluster", cluster)
-    page = pages.open(inventor.url)
     page.get_by_role("heading", name="10 members").wait_for()
     expect(page.locator(".ring-lines > *")).to_have_count(len(near) * len(far))
     findings = page.get_by_role("list", name="To look at").locator(".finding")

@@ -183,9 +183,11 @@ test("the user's own services come first, and a filter finds methods by their wo
 
 test("a group's matrix has a row for those that agree, and one for each that differs", () => {
   const views = { c: { kind: "absent" }, d: { kind: "differs", lacks: 1, lacking: ["a"] }, e: { kind: "differs", has: 1, having: ["z"] }, f: { kind: "differs", lacks: 9, lacking: [] }, g: { kind: "differs" } };
-  const { columns, rows } = matrixOf({ here: true, same: 2, members: { a: "1", b: "2" }, views });
+  const { columns, rows } = matrixOf({ here: true, same: 2, size: 2, members: { a: "1", b: "2" }, views });
   assert.deepEqual(columns, ["a", "b", "z"]);
   assert.deepEqual(rows.map((row) => [row.sid, ...row.cells]), [["", "has", "has", "none"], ["c", "lacks", "lacks", "none"], ["d", "lacks", "has", "none"], ["e", "has", "has", "extra"], ["f", "unknown", "unknown", "none"], ["g", "has", "has", "none"]]);
+  const part = matrixOf({ here: true, size: 1000, members: { a: "1" }, views: { c: { kind: "differs", lacks: 1, lacking: ["y"] }, d: { kind: "differs", has: 1, having: ["z"] } } });
+  assert.deepEqual([part.columns, part.rows.map((row) => row.cells)], [["y", "z"], [["has", "none"], ["lacks", "none"], ["has", "extra"]]]);
   assert.deepEqual(Object.values(views).map(wordsOf), ["has no such group", "lacks 1", "has 1 more", "lacks 9", "differs"]);
   assert.equal(agreementOf({ here: true, same: 2, views }).text, "5 nodes differ");
   assert.equal(agreementOf({ here: true, same: 12, views: {} }).text, "the same on 12 nodes");

@@ -37,6 +37,7 @@ function whole(gid, service, method, args, call) {
   const byName = named.filter(([name]) => isName(name)).map(([name, value]) => `${name}=${python(value)}`);
   const others = named.filter(([name]) => !isName(name));
   if (others.length) byName.push(`**${python(Object.fromEntries(others))}`);
+  if (call.isStream && service === "comm") return `async with ${object}.stream(${[...args, ...byName, "items=True"].join(", ")}) as items:\n    async for item in items:\n        print(item)`;
   const made = `${object}.${isName(method) ? method : `${method}_`}(${[...args, ...byName].join(", ")})`;
   return call.isStream ? `async for item in ${made}:\n    print(item)` : `await ${made}`;
 }

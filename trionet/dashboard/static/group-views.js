@@ -18,23 +18,25 @@ export function wordsOf(view) {
 /**
  * The matrix of a group: {columns: [SID], rows: [{sid, cells, text}]}.
  *
- * The columns are the members that this node has, and those that another one has in addition. The first row, whose sid
- * is "", is of all that agree.
+ * The columns are the members that this node has, and those that another one has in addition; of a group that is listed
+ * in part only those about which the views differ. The first row, whose sid is "", is of all that agree.
  */
 export function matrixOf(group) {
   const views = Object.entries(group.views ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-  const members = Object.keys(group.members ?? {});
-  const extras = [...new Set(views.flatMap(([, view]) => view.having ?? []))].filter((sid) => !Object.hasOwn(group.members, sid)).sort();
-  const columns = [...members, ...extras];
-  const rows = views.map(([sid, view]) => ({ sid, text: wordsOf(view), cells: columns.map((column) => cellOf(view, column, group)) }));
-  if (group.here) rows.unshift({ sid: "", text: "", cells: columns.map((column) => (Object.hasOwn(group.members, column) ? "has" : "none")) });
+  const listed = Object.keys(group.members ?? {});
+  const lacked = views.flatMap(([, view]) => view.lacking ?? []);
+  const members = new Set([...listed, ...lacked]);
+  const extras = [...new Set(views.flatMap(([, view]) => view.having ?? []))].filter((sid) => !members.has(sid)).sort();
+  const isWhole = listed.length >= (group.size ?? 0);
+  const columns = [...(isWhole ? listed : [...new Set(lacked)].sort()), ...extras];
+  const rows = views.map(([sid, view]) => ({ sid, text: wordsOf(view), cells: columns.map((column) => cellOf(view, column, members.has(column))) }));
+  if (group.here) rows.unshift({ sid: "", text: "", cells: columns.map((column) => (members.has(column) ? "has" : "none")) });
   return { columns, rows };
 }
 
-function cellOf(view, sid, group) {
-  if (view.kind === "absent") return Object.hasOwn(group.members, sid) ? "lacks" : "none";
+function cellOf(view, sid, isMember) {
+  if (view.kind === "absent") return isMember ? "lacks" : "none";
   if (view.kind === "extra") return "has";
-  const isMember = Object.hasOwn(group.members, sid);
   if (view.lacking?.includes(sid)) return "lacks";
   if (view.having?.includes(sid)) return "extra";
   const isCut = isMember ? (view.lacks ?? 0) > (view.lacking?.length ?? 0) : (view.has ?? 0) > (view.having?.length ?? 0);

@@ -35,7 +35,7 @@ export class MethodCard {
     this.stop();
     Object.assign(this, { key, target, service, method, form });
     this.fields = new MethodForm(form, before);
-    this.result = h("div", { class: "result", "aria-live": "polite" }, past ?? null);
+    this.result = h("div", { class: "result" }, past ?? null);
     this.deed = h("p", { class: "deed" }, deedOf(target, form, size));
     setAttr(this.deed, "data-acts", form.is_read ? null : "true");
     this.callButton = h("button", { type: "submit", class: "button primary" }, form.is_read ? "Call" : "Call, and act");
@@ -43,7 +43,8 @@ export class MethodCard {
     this.why = h("span", { class: "muted", id: "call-why" });
     this.limit = h("input", { class: "field limit", type: "text", inputmode: "decimal", value: String(LIMIT_S), "aria-label": "Time limit in seconds", autocomplete: "off" });
     const limit = form.is_stream ? null : h("label", { class: "limit-label muted" }, "at most ", this.limit, " s");
-    this.running = h("span", { class: "muted num", role: "status" });
+    this.running = h("span", { class: "muted num", "aria-hidden": "true" });
+    this.told = h("span", { class: "sr-only", role: "status" });
     this.element.replaceChildren(
       h("div", { class: "card-head" }, h("h2", null, h("code", null, `${service}.${method}`)), h("span", { class: "tag" }, markOf(form)), h("span", { class: "grow" }), h("span", { class: "muted" }, cut(placeOf(target, size), 80))),
       h(
@@ -53,7 +54,7 @@ export class MethodCard {
         form.doc ? h("p", null, form.doc) : null,
         this.fields.element,
         this.deed,
-        h("div", { class: "toolbar method-bar" }, this.callButton, this.stopButton, limit, this.running, this.why, h("span", { class: "grow" }), this.#copyButton("Copy as curl", (call) => this.#curl(call)), this.#copyButton("Copy as Python", asPython)),
+        h("div", { class: "toolbar method-bar" }, this.callButton, this.stopButton, limit, this.running, this.told, this.why, h("span", { class: "grow" }), this.#copyButton("Copy as curl", (call) => this.#curl(call)), this.#copyButton("Copy as Python", asPython)),
       ),
       this.result,
     );
@@ -146,6 +147,7 @@ export class MethodCard {
     const took = () => performance.now() - begun;
     const ticking = setInterval(() => setText(this.running, ms(took())), TICK_MS);
     setAttr(this.stopButton, "hidden", false);
+    setText(this.told, "Running");
     this.#permit();
     this.result.replaceChildren();
     try {
@@ -156,6 +158,7 @@ export class MethodCard {
       if (this.controller === controller) this.controller = null;
       if (this.key === entry.key) {
         setText(this.running, "");
+        setText(this.told, `${entry.word}, after ${ms(entry.tookMs)}`);
         setAttr(this.stopButton, "hidden", true);
         this.#permit();
       }

@@ -122,7 +122,7 @@ function cellGlyph(kind) {
 }
 
 function byName([a], [b]) {
-  return (b === "all") - (a === "all") || (a < b ? -1 : 1);
+  return (b === "all") - (a === "all") || a.localeCompare(b, "en", { numeric: true });
 }
 
 function makeRow() {

@@ -1,14 +1,14 @@
 // A rumor, live: send one, and watch it reach node after node, as these tell it themselves.
 
-import { h, keyed, setAttr, setText } from "./dom.js";
+import { h, keyed, setAttr, setText, svg } from "./dom.js";
 import { bytes, clock, count, cut, ms, plural } from "./format.js";
 import { kindBadge } from "./outcome.js";
 import { MethodForm } from "./method-form.js";
 import { RumorPicture } from "./rumor-picture.js";
 import { explained } from "./rumor-layout.js";
-import { setState, stateBadge } from "./states.js";
+import { glyph, setState, stateBadge } from "./states.js";
 
-const FIGURES = ["Reached", "Time to the last", "Copies", "Duplicates", "By push", "By pull"];
+const FIGURES = ["Reached", "Time to the last", "Copies", "Duplicates", "By push", "By pull", "Failed"];
 const FRESH_S = 20;
 
 class RumorPanel {
@@ -121,15 +121,17 @@ class RumorPanel {
     this.about = h("p", { class: "empty" });
     this.figures = FIGURES.map((name) => ({ name, value: h("dd", { class: "figure-value" }) }));
     this.lines = [h("p"), h("p")];
+    this.failures = h("p", { class: "notice", "data-kind": "warning", hidden: true });
     this.table = h("tbody");
-    const head = h("tr", null, ...["Node", "After", "By", "From", "Copies"].map((name) => h("th", { scope: "col", class: name === "After" || name === "Copies" ? "num" : null }, name)));
+    const head = h("tr", null, ...["Node", "After", "By", "From", "Copies", "Its call"].map((name) => h("th", { scope: "col", class: name === "After" || name === "Copies" ? "num" : null }, name)));
     this.notes = h("p", { class: "muted" });
     this.body = h(
       "div",
       { class: "card-body stack", hidden: true },
       h("dl", { class: "figures" }, ...this.figures.map(({ name, value }) => h("div", null, h("dt", null, name), value))),
       h("div", { class: "explained" }, this.lines),
-      h("div", { class: "toolbar rumor-tools" }, h("span", { class: "rumor-legend" }, mark("push"), h("span", null, "by push"), mark("pull"), h("span", null, "by pull")), h("span", { class: "grow" }), this.picture.playButton),
+      this.failures,
+      h("div", { class: "toolbar rumor-tools" }, h("span", { class: "rumor-legend" }, mark("push"), h("span", null, "by push"), mark("pull"), h("span", null, "by pull"), svg("svg", { viewBox: "-7 -7 14 14", class: "state-glyph", "aria-hidden": "true" }, glyph("failed")), h("span", null, "its call failed")), h("span", { class: "grow" }), this.picture.playButton),
       this.picture.element,
       this.notes,
       h("details", { class: "trace" }, h("summary", null, "All members as a table"), h("div", { class: "table-wrap", tabindex: "0", role: "group", "aria-label": "Members" }, h("table", { class: "data" }, h("thead", null, head), this.table))),
@@ -150,14 +152,17 @@ class RumorPanel {
     this.#showFigures(progress);
     explained(progress).forEach((text, index) => setText(this.lines[index], text));
     setText(this.notes, notesOf(progress));
+    const failed = Object.entries(progress.members).filter(([, one]) => one.failed !== undefined);
+    setAttr(this.failures, "hidden", failed.length === 0);
+    if (failed.length) setText(this.failures, `Its call has failed on ${plural(failed.length, "node")}, of those that have it: ${this.app.label(failed[0][0])} says ${cut(failed[0][1].failed, 160)}`);
     this.picture.show(progress);
     if (!this.played && Object.keys(progress.members).length > 1) {
       this.played = true;
       if (this.app.now() - (progress.sent ?? 0) < FRESH_S) this.picture.play();
     }
     const rows = Object.entries(progress.members).sort(([a, one], [b, other]) => one.ms - other.ms || (a < b ? -1 : 1));
-    keyed(this.table, rows, ([sid]) => sid, () => h("tr", null, h("th", { scope: "row", class: "mono" }), h("td", { class: "num" }), h("td"), h("td", { class: "mono" }), h("td", { class: "num" })), (row, [sid, one]) => {
-      [this.app.label(sid), ms(one.ms), one.way, one.from ? this.app.label(one.from) : "", count(one.copies)].forEach((text, index) => setText(row.cells[index], text));
+    keyed(this.table, rows, ([sid]) => sid, () => h("tr", null, h("th", { scope: "row", class: "mono" }), h("td", { class: "num" }), h("td"), h("td", { class: "mono" }), h("td", { class: "num" }), h("td", { class: "wide" })), (row, [sid, one]) => {
+      [this.app.label(sid), ms(one.ms), one.way, one.from ? this.app.label(one.from) : "", count(one.copies), one.failed === undefined ? "" : `failed: ${one.failed}`].forEach((text, index) => setText(row.cells[index], text));
     });
   }
 
@@ -173,8 +178,11 @@ class RumorPanel {
   #showFigures(progress) {
     const ways = (way) => Object.values(progress.members).filter((one) => one.way === way).length;
     const reached = Object.keys(progress.members).length;
-    const texts = [`${count(reached)} of ${count(Math.max(reached, progress.is_sampled ? progress.asked : progress.size))}`, ms(progress.last_ms), count(progress.copies), count(progress.duplicates), count(ways("push")), count(ways("pull"))];
+    const failed = Object.values(progress.members).filter((one) => one.failed !== undefined).length;
+    const texts = [`${count(reached)} of ${count(Math.max(reached, progress.is_sampled ? progress.asked : progress.size))}`, ms(progress.last_ms), count(progress.copies), count(progress.duplicates), count(ways("push")), count(ways("pull")), count(failed)];
     this.figures.forEach(({ value }, index) => setText(value, texts[index]));
+    setAttr(this.figures.at(-1).value.parentElement, "hidden", failed === 0);
+    setAttr(this.figures.at(-1).value, "data-failed", "true");
   }
 
   #showLatest(latest) {

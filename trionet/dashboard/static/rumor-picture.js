@@ -2,11 +2,12 @@
 
 import { h, setAttr, setText, svg } from "./dom.js";
 import { ms } from "./format.js";
+import { glyph } from "./states.js";
 import { stairPath, stairsOf, timeScale, treeOf } from "./rumor-layout.js";
 
 const LABEL = 172;
 const MARGIN = 8;
-const RIGHT = 58;
+const RIGHT = 76;
 const CURVE = 84;
 const AXIS = 22;
 const ROW = 20;
@@ -97,7 +98,8 @@ export class RumorPicture {
     const lines = rows.map((row, index) => (row.parent < 0 ? null : svg("path", { class: `rumor-line rumor-${row.way}`, d: `M${scale(rows[row.parent].ms)} ${y(row.parent)}V${y(index)}H${scale(row.ms)}` })));
     const dots = rows.map((row, index) => svg("circle", { class: `rumor-dot rumor-dot-${row.way}`, cx: scale(row.ms), cy: y(index), r: row.way === "sent" ? 5.5 : 4 }, svg("title", null, `${this.label(row.sid)}: ${ms(row.ms)}, by ${row.way}`)));
     const copies = rows.map((row, index) => (row.copies > 1 ? svg("text", { class: "rumor-copies", x: this.plot + RIGHT - 2, y: y(index) + 4 }, `${row.copies} copies`) : null));
-    return [...lines, ...dots, ...copies].filter(Boolean);
+    const failures = rows.map((row, index) => (row.failed === undefined ? null : svg("g", { transform: `translate(${scale(row.ms)} ${y(index)})` }, glyph("failed"), svg("title", null, `${this.label(row.sid)}: its call has failed: ${row.failed}`))));
+    return [...lines, ...dots, ...failures, ...copies].filter(Boolean);
   }
 
   #labels(rows, rest, progress, left) {

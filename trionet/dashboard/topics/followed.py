@@ -97,6 +97,8 @@ class Followed:
             }
             if source := _sid_of(answer.get("source")):
                 found["from"] = source
+            if "failed" in answer:
+                found["failed"] = cut(answer["failed"])
             self._errors.pop(sid, None)
             if self._arrivals.get(sid) != found:
                 self._arrivals[sid], self._changed_at = found, now
@@ -128,8 +130,8 @@ class Followed:
         """Return the progress.
 
         - ``size`` members are in the group; ``asked`` of them tell, and ``is_sampled`` if these are not all.
-        - ``members`` are those that have it, each ``{ms, way, copies, from?}``; ``lacking`` those that say that they
-          don't; ``errors`` those that don't answer.
+        - ``members`` are those that have it, each ``{ms, way, copies, from?, failed?}``; ``lacking`` those that say
+          that they don't; ``errors`` those that don't answer.
         - ``copies`` have come in all, ``duplicates`` of them to a member that had it; the last first one came after
           ``last_ms``.
         - On the origin, ``known`` members are confirmed to it, and ``estimate`` have it.

@@ -10,6 +10,7 @@ from trionet.nurseries import open_plain_nursery
 
 from .asking import Turns, ask, cut, present
 from .base import Topic
+from .told_forms import services_told
 
 if TYPE_CHECKING:
     from trionet.dashboard.looked_at import LookedAt
@@ -20,9 +21,8 @@ __all__ = ["ServicesTopic"]
 
 _EVERY_S: Final = 3.0
 _MOST_NODES: Final = 8
-_MOST_METHODS: Final = 1000
 _MOST_VALUES: Final = 60_000
-_MOST_CHARS: Final = 4_000
+_MOST_CHARS: Final = 400
 _GROUP: Final = "all"
 """Stands for all groups: each has the same services on one node."""
 
@@ -70,7 +70,7 @@ class ServicesTopic(Topic):
             answers = await ask(self.subject, {sid: node}, "inspection", "methods", gid, known, convert=_bounded)
             answer = answers.values.get(sid)
             if isinstance(answer, dict) and "services" in answer:
-                found[name] = _services(answer["services"])
+                found[name] = services_told(answer["services"])
                 self._versions[sid, name] = cut(answer.get("version", ""))
             elif sid in answers.errors:
                 found["error"] = cut(answers.errors[sid])
@@ -88,15 +88,3 @@ class ServicesTopic(Topic):
 
 def _bounded(answer: object) -> Any:
     return bounded(answer, _MOST_VALUES, _MOST_CHARS)
-
-
-def _services(answer: Any) -> dict[str, Any]:
-    """Return the methods that a node names, bounded in number."""
-    found: dict[str, Any] = {}
-    left = _MOST_METHODS
-    for service, methods in answer.items() if isinstance(answer, dict) else ():
-        if isinstance(methods, dict) and left > 0:
-            few = dict(list(methods.items())[:left])
-            left -= len(few)
-            found[cut(service)] = {cut(name): form for name, form in few.items() if isinstance(form, dict)}
-    return found

@@ -40,12 +40,15 @@ if TYPE_CHECKING:
     from .shown import Dashboard, Pages
     from .web_access import Grant, Requester, WebAccess
 
-__all__ = ["ABORT", "OPEN_ENDPOINTS", "PAGE_HEADERS", "READING_ENDPOINTS", "add_dashboard"]
+__all__ = ["ABORT", "FILE_ENDPOINTS", "OPEN_ENDPOINTS", "PAGE_HEADERS", "READING_ENDPOINTS", "add_dashboard"]
 
 ABORT: Final = "trionet.abort"
 """The key, in the ASGI state of a connection, of a weak reference to what closes it at once."""
 
-OPEN_ENDPOINTS: Final = frozenset({"dashboard_page", "dashboard_file", "dashboard_session"})
+FILE_ENDPOINTS: Final = frozenset({"dashboard_page", "dashboard_file"})
+"""The endpoints that have no data."""
+
+OPEN_ENDPOINTS: Final = FILE_ENDPOINTS | {"dashboard_session"}
 """The endpoints that need no token."""
 
 READING_ENDPOINTS: Final = frozenset({"dashboard_ticket"})

@@ -171,6 +171,17 @@ async def test_with_a_key_the_page_is_open_and_its_stream_needs_the_scope_read()
             assert (await first(events, "cluster"))["self"] == node.sid
 
 
+async def test_a_policy_that_denies_the_question_denies_the_stream() -> None:
+    policy = {"deny": {"token:call:*": ["local/inspection/*"]}}
+    async with open_keyed(NodeConfig(policy=policy)) as node:
+        refused = await request(node, STREAM, bearer=token(Scope.CALL), method="GET")
+        assert (refused.status_code, error_in(refused)["name"]) == (403, "NotPermitted")
+        assert "the policy denies it" in error_in(refused)["text"]
+        assert dashboard_of(node).viewers == 0
+        async with streaming(node, Authorization=f"Bearer {token(Scope.READ)}") as events:
+            await first(events, "cluster")
+
+
 async def test_a_stream_ends_with_its_token() -> None:
     async with open_keyed() as node:
         async with streaming(node, Authorization=f"Bearer {token(Scope.READ, lifetime_s=2)}") as events:

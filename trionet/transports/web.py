@@ -247,7 +247,7 @@ def _make_app(
 
     add_health(app)
     if pages is not None:
-        add_pages(app, pages, config, access)
+        add_pages(app, pages, handler, config, access)
     _add_calls(app, handler, config)
     _add_error_handlers(app, limit_bytes)
     return app

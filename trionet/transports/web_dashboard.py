@@ -20,6 +20,7 @@ from quart import Response, g, request
 
 from trionet.codec import JSON
 from trionet.errors import MethodNotFound, NotFound, TrionetError
+from trionet.message import LOCAL, Call
 from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import bearer_token
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
 
+    from .base import Handler
     from .shown import Dashboard, Pages
     from .web_access import Grant, Requester, WebAccess
 
@@ -69,7 +71,7 @@ _CHECK_S: Final = 15.0
 """The time after which the proof of a viewer is checked again: its key may be retired."""
 
 
-def add_dashboard(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebAccess | None) -> None:
+def add_dashboard(app: QuartTrio, pages: Pages, handler: Handler, config: NodeConfig, access: WebAccess | None) -> None:
     """Add the page, its files and its stream; a route of the user's for ``/`` goes first."""
     limit_bytes = config.max_message_bytes
 
@@ -99,6 +101,7 @@ def add_dashboard(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebA
         if error is not None:
             return error_response(error, limit_bytes, headers=_DATA_HEADERS)
         try:
+            handler.prepare(_question(requester))
             events = pages.dashboard.stream(request.args, _aborting(request.scope))
         except TrionetError as exc:
             return error_response(exc, limit_bytes, headers=_DATA_HEADERS)
@@ -109,6 +112,12 @@ def add_dashboard(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebA
         return response
 
     _add_sessions(app, access)
+
+
+def _question(requester: Requester) -> Call:
+    """Return the call that stands for a stream where the node's policy is asked: who may not make it sees nothing."""
+    principal, forwarder = requester.principals(None, None)
+    return Call(LOCAL, "inspection", "glance", principal=principal, forwarder=forwarder)
 
 
 def _add_sessions(app: QuartTrio, access: WebAccess | None) -> None:

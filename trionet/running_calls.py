@@ -36,7 +36,7 @@ from .protocols.call_reports import (
 )
 from .replies import Replies
 from .templates.fan_out import check_bool, collect
-from .trio_internals import scope_deadline, task_deadline
+from .trio_internals import is_scope_cancelled, scope_deadline, task_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -111,7 +111,7 @@ class RunningCalls:
                     str(call.principal or ANYONE),
                     now - getattr(prepared, "started_at", now),
                     None if deadline == math.inf else max(0.0, deadline - now),
-                    scope.cancel_called,
+                    is_scope_cancelled(scope),
                     None if parent is None else deadline < deadlines[parent],
                     tuple(sorted(set(pauses.get(prepared, ())))),
                 )

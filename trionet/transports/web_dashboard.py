@@ -1,4 +1,4 @@
-"""The dashboard on a node's HTTP face: its page at ``/`` and ``/dashboard``, the files, and the stream of what it shows.
+"""The dashboard on a node's HTTP face: the page at ``/`` and ``/dashboard``, its files, and the stream of its topics.
 
 The page and its files have no data in them, and are for anyone; the stream needs the scope ``read`` where the node has
 a key. A browser gets its token by a ticket; see `web_tickets`.

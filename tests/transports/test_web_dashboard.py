@@ -6,6 +6,7 @@ import errno
 import json
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from trionet import Node
+    from trionet import Node, NodeAddress
     from trionet.dashboard import Dashboard
 
 CSP = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -325,6 +326,29 @@ async def test_streams_that_come_at_once_are_counted_before_they_are_viewers() -
         for stream in streams:
             await stream.aclose()
         assert dashboard.viewers == 0
+
+
+async def test_viewers_that_come_and_go_have_members_asked_no_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    async with open_node() as node, open_node(NodeConfig(join=[node.address])) as other:
+        await wait_until(lambda: len(node.members()) == 2)
+        call = node.local.comm.transport.call
+
+        async def counted(to: NodeAddress, request: Any) -> Any:
+            asked.append(request.method)
+            return await call(to, request)
+
+        monkeypatch.setattr(node.local.comm, "transport", SimpleNamespace(call=counted))
+        dashboard, begun = dashboard_of(node), trio.current_time()
+        for _ in range(200):
+            stream = dashboard.stream({"topics": "cluster,calls,groups"}, lambda: None)
+            await anext(stream)
+            await trio.sleep(0.001)
+            await stream.aclose()
+        took = trio.current_time() - begun
+        assert other.sid in {member.sid for member in node.members()}
+        for method, apart_s in (("glance", 0.5), ("report_calls", 0.1), ("group_digests", 0.1)):
+            assert asked.count(method) <= took / apart_s + 2, method
 
 
 async def test_there_are_only_so_many_viewers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .looked_at import LookedAt
     from .topics import Topic
 
-__all__ = ["EVERY_S", "MOST_BYTES", "Channel", "Sent", "message"]
+__all__ = ["EVERY_S", "MOST_BYTES", "SOON_S", "Channel", "Sent", "message"]
 
 _log = limited_log(__name__)
 
@@ -37,8 +37,8 @@ _WITHIN_S: Final = 1.0
 MOST_BYTES: Final = 4 * 1024 * 1024
 """The most that is sent at once of a topic: 10,000 members are half of it."""
 
-_SOON_S: Final = 0.1
-"""The time between two documents when another viewer comes."""
+SOON_S: Final = 0.1
+"""The time between two documents when another viewer comes, or when viewers come and go."""
 _MOST_CHARS: Final = 300
 
 
@@ -60,6 +60,7 @@ class Channel:
     Attributes:
         topic: what is gathered.
         scope: the scope of its task.
+        begun_at: when the last gathering began, on Trio's clock; 0 before the first.
     """
 
     def __init__(self, topic: Topic, tell: Callable[[], None], own: NodeAddress) -> None:
@@ -67,6 +68,7 @@ class Channel:
         self._own = own
         self.topic = topic
         self.scope: trio.CancelScope = trio.CancelScope()
+        self.begun_at: float = 0.0
         self._tell = tell
         self._asked: list[LookedAt] = []
         self._document: dict[str, Any] | None = None
@@ -101,15 +103,16 @@ class Channel:
             self._asked.remove(looked_at)
         return not self._asked
 
-    async def run(self) -> None:
-        """Gather until cancelled."""
+    async def run(self, not_before: float = 0.0) -> None:
+        """Gather until cancelled, from some time on Trio's clock on."""
         with self.scope:
             try:
+                await trio.sleep_until(not_before)
                 while True:
-                    begun = trio.current_time()
+                    begun = self.begun_at = trio.current_time()
                     self._kicked = trio.Event()
                     await self._gather()
-                    await trio.sleep_until(begun + _SOON_S)
+                    await trio.sleep_until(begun + SOON_S)
                     with trio.move_on_at(begun + EVERY_S):
                         await self._kicked.wait()
             finally:

@@ -1,6 +1,7 @@
 """The dashboard of one node: its files, its viewers, and the topics that they look at.
 
-Invariants: a topic is gathered while somebody looks at it, and only then; there are at most `MOST_VIEWERS` viewers.
+Invariants: a topic is gathered while somebody looks at it, and only then; there are at most `MOST_VIEWERS` viewers;
+however often they come and go, other members are asked no more often.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import trio
 from trionet.errors import TemporarilyUnavailable
 from trionet.log_limits import about, limited_log
 
-from .channel import EVERY_S, Channel
+from .channel import EVERY_S, SOON_S, Channel
 from .glances import Glances
 from .looked_at import asked_of
 from .static_files import static_file
@@ -38,6 +39,9 @@ _log = limited_log(__name__)
 MOST_VIEWERS: Final = 64
 """The streams of one node at once; a page has two."""
 
+_GLANCES_APART_S: Final = 0.5
+"""The least time from the begin of glances to that of others, when viewers come and go."""
+
 _END_S: Final = 0.3
 """The time that a viewer has to read the end of its stream when the node stops."""
 
@@ -53,6 +57,8 @@ class Dashboard:
         self._channels: dict[str, Channel] = {}
         self._glances = Glances(subject)
         self._glancing: trio.CancelScope | None = None
+        self._glanced_at = 0.0
+        self._gathered_at: dict[str, float] = {}  # when topics without viewers were gathered last
         self._aborts: dict[object, Callable[[], None]] = {}
 
     @property
@@ -106,7 +112,8 @@ class Dashboard:
             if name not in self._channels:
                 topic = TOPICS[name].begin(self._subject, self._glances)
                 self._channels[name] = channel = Channel(topic, self._news.tell, self._subject.address)
-                self._start(channel.run, f"dashboard {name}")
+                not_before = self._gathered_at.get(name, -SOON_S) + SOON_S
+                self._start(partial(channel.run, not_before), f"dashboard {name}")
             self._channels[name].add(looked_at)
         if self._glancing is None and self._needs_glances():
             self._glancing = trio.CancelScope()
@@ -122,6 +129,7 @@ class Dashboard:
             channel = self._channels.get(name)
             if channel is not None and channel.remove(looked_at):
                 self._channels.pop(name).scope.cancel()
+                self._gathered_at[name] = max(channel.begun_at, self._gathered_at.get(name, 0.0))
         if self._glancing is not None and not self._needs_glances():
             self._glancing.cancel()
             self._glancing = None
@@ -132,6 +140,8 @@ class Dashboard:
 
     async def _glance(self, scope: trio.CancelScope) -> None:
         with scope:
+            await trio.sleep_until(self._glanced_at)
+            self._glanced_at = trio.current_time() + _GLANCES_APART_S
             while True:
                 try:
                     await self._glances.run(self._in_sight, self._gather_soon)

@@ -98,8 +98,8 @@ async def page_url(node: NodeAddress, access: Access, scope: str, hours: float) 
     if token is not None and ca_file is None and not is_loopback(node.ip):
         raise ConfigError(
             f"{node} is another machine, and a token must not go there in plain HTTP: use an ssh tunnel "
-            f"(ssh -L {node.port}:{node} HOST, and then 127.0.0.1:{node.port}), or --ca-file if its nodes have "
-            "certificates"
+            f"(ssh -L {node.port}:{node} HOST, and then 127.0.0.1:{node.port}), or --token and --ca-file if its "
+            "nodes have certificates"
         )
     answer = await trio.to_thread.run_sync(
         partial(_ticket, node, token, ca_file, access.settings), abandon_on_cancel=True

@@ -148,7 +148,7 @@ class App {
 
   #sessionChanged(what, text) {
     this.frame.showSession(this.session.known);
-    if (what === "refused") this.askToken(text);
+    if (what === "refused") this.askToken(this.session.token ? text : "");
     else this.asking?.abort();
     if (what === "token") this.tabs.retry();
   }

@@ -36,7 +36,9 @@ class GroupsPanel {
     setText(this.title, plural(rows.length, "group"));
     keyed(this.body, rows, ([gid]) => gid, makeRow, (row, [gid, group]) => this.#updateRow(row, gid, group));
     const gid = this.gid ?? "all";
-    if (Object.hasOwn(groups, gid)) this.#showDetail(gid, groups[gid]);
+    const isKnown = Object.hasOwn(groups, gid);
+    for (const part of [this.about, this.call]) setAttr(part, "hidden", !isKnown);
+    if (isKnown) this.#showDetail(gid, groups[gid]);
     else setText(this.name, `${cut(gid, 80)}: no known node has such a group`);
   }
 
@@ -64,10 +66,8 @@ class GroupsPanel {
     this.legend = h("p", { class: "cell-legend muted" }, ...Object.entries(CELLS).map(([kind, words]) => h("span", { class: "legend-item" }, cellGlyph(kind), words)));
     this.members = h("ul", { class: "group-members" });
     this.rest = h("p", { class: "muted" });
-    this.detail.append(
-      h("div", { class: "card-head" }, this.name, h("span", { class: "grow" }), this.call),
-      h("div", { class: "card-body stack" }, this.rule, this.subset, this.templates, this.agreement, this.views, this.matrix, this.legend, h("h3", null, "Members"), this.members, this.rest),
-    );
+    this.about = h("div", { class: "card-body stack" }, this.rule, this.subset, this.templates, this.agreement, this.views, this.matrix, this.legend, h("h3", null, "Members"), this.members, this.rest);
+    this.detail.append(h("div", { class: "card-head" }, this.name, h("span", { class: "grow" }), this.call), this.about);
   }
 
   #showDetail(gid, group) {

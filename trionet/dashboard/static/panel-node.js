@@ -65,8 +65,8 @@ class NodePanel {
   #problem(member, node) {
     const last = node?.status ? " What is shown is the last that it gave." : "";
     if (goneWords(member)) return `It ${goneWords(member)}, and can't be asked.${last}`;
+    if (!member && !node?.status) return `No member of this cluster has the SID ${cut(this.sid, 80)}.`;
     if (node?.error) return `It gives no figures: ${node.error}.${last}`;
-    if (!member && !node) return `No member of this cluster has the SID ${cut(this.sid, 80)}.`;
     if (!node && member?.status !== "alive") return `It is ${member.status}, so it may not answer.`;
     return "";
   }

@@ -109,9 +109,9 @@ class ServicesPanel {
   }
 
   #aboutText(document, sections, size) {
-    if (!document) return "Asking for its methods…";
     const none = this.#whyNone(document);
     if (none) return none;
+    if (!document) return "Asking for its methods…";
     return `${countOf(sections)} on ${cut(placeOf(this.target, size), 80)}`;
   }
 
@@ -121,6 +121,7 @@ class ServicesPanel {
     const groups = this.app.store.get("groups");
     if (kind !== "node" && groups && !groups[name]?.here) return `This node has no group ${cut(name, 80)}.`;
     const member = kind === "node" ? this.app.member(name) : undefined;
+    if (kind === "node" && !member) return `No member of this cluster has the SID ${cut(name, 80)}.`;
     if (goneWords(member)) return `Its methods are not known: it ${goneWords(member)}.`;
     return document?.error ? `Its methods are not known: ${document.error}` : "";
   }
@@ -141,7 +142,7 @@ class ServicesPanel {
       const again = this.again?.key === this.#keyOf(service, method) ? this.again : undefined;
       this.again = undefined;
       this.card.show({ target: this.target, service, method, form, size, before: again?.written, past: again?.shown });
-    } else if (!document && method) {
+    } else if (!document && method && !this.#whyNone()) {
       if (!this.card.isOf(this.target, service, method)) this.card.showNone("Asking for its methods…");
     } else {
       const none = this.#whyNone(document);

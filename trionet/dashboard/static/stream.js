@@ -6,7 +6,7 @@ import { EventReader } from "./events.js";
 
 export const FIRST_RETRY_MS = 500;
 export const LAST_RETRY_MS = 15_000;
-export const SILENCE_MS = 40_000; // the node sends a comment every 15 s
+export const SILENCE_MS = 12_000; // the node sends a comment every 5 s
 
 /** The wait before attempt number `failures`, with jitter, so that many pages don't come at once. */
 export function retryAfterMs(failures, random) {

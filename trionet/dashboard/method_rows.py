@@ -32,6 +32,8 @@ MOST_METHODS: Final = 1_000
 _MOST_CHARS: Final = 128
 _OWN: Final = frozenset({"inspection", "diagnosis"})
 """The services that the dashboard asks, too."""
+_OWN_METHODS: Final = frozenset({("gossip", "tasks")})
+"""And what it asks of other services."""
 _SIDES: Final = ("served", "made")
 
 
@@ -60,7 +62,7 @@ def _bounded(calls: list[CallFigures]) -> list[CallFigures]:
     return [
         msgspec.structs.replace(one, service=one.service[:_MOST_CHARS], method=one.method[:_MOST_CHARS])
         for one in calls[:MOST_METHODS]
-        if one.service not in _OWN
+        if one.service not in _OWN and (one.service, one.method) not in _OWN_METHODS
     ]
 
 

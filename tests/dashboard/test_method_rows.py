@@ -16,7 +16,6 @@ from trionet.dashboard.method_rows import MOST_METHODS, WINDOW_S, FiguresOverTim
 from trionet.errors import DecodeError
 from trionet.figures import CallFigures, NodeFigures
 
-
 DASHBOARD = Path(trionet.dashboard.__file__).parent
 ASKED = re.compile(r"""(?:\bask\([^"]*|service=)"(\w+)", (?:method=)?"(\w+)\"""")
 

@@ -2,10 +2,10 @@
 
 Invariants: each item that is taken comes out once, as a `Done`. An item runs at most once, unless its method is
 idempotent: only calls that did not run are repeated, or those of an idempotent method. It is sent at most
-``1 + retries`` times. An item that may have run at any attempt never comes out with an error that says it did not. At each
-member at most `per_member` items are in flight; and an item is taken only while those
-taken and not yet read are fewer than `per_member` times the members, and when a member is free for it. In order, the
-results are those of the items in their order, so that a slow item stalls the others at that bound.
+``1 + retries`` times. An item that may have run at any attempt never comes out with an error that says it did not. At
+each member at most `per_member` items are in flight; and an item is taken only while those taken and not yet read are
+fewer than `per_member` times the members, and when a member is free for it. In order, the results are those of the
+items in their order, so that a slow item stalls the others at that bound.
 
 An item that failed goes to a member where it has not failed yet, while the group has such a member. A member that
 refuses calls, or whose connection breaks, fails fast, and seems the freest of all: so it rests, for a pause that
@@ -205,7 +205,7 @@ class ItemMap:
         return []
 
     def stop(self, error: TrionetError) -> list[MapEffect]:
-        """Handle the end of the group: nothing more is sent; the items that wait come out, those that did not run with `error`."""
+        """Handle the end of the group: nothing more is sent; items that wait, and did not run, come out with `error`."""
         self.has_ended, self._is_taking = True, False
         self._members.clear()
         self._most_attempts = 0

@@ -205,7 +205,7 @@ class ItemMap:
         return []
 
     def stop(self, error: TrionetError) -> list[MapEffect]:
-        """Handle the end of the group: nothing more is sent; items that wait, and did not run, come out with `error`."""
+        """Handle the end of the group: nothing more is sent; items that wait, and did not run, come out as `error`."""
         self.has_ended, self._is_taking = True, False
         self._members.clear()
         self._most_attempts = 0

@@ -252,6 +252,9 @@ def test_a_page_of_a_run_whose_process_did_not_end_has_no_events_and_of_a_fine_o
     assert document["run"]["events_in_trace"] == 0
     assert simulate("--seed", "1", "--duration", "1", "--html", "fine.html", folder=shop).returncode == 0
     assert document_in(shop / "fine.html")["violations"] == []
+    done = simulate("--seeds", "1", "--duration", "1", "--html", "none.html", folder=shop)
+    assert (done.returncode, (shop / "none.html").exists()) == (0, False)
+    assert "none.html is not written: no run failed" in done.stderr
 
 
 @pytest.mark.slow

@@ -99,6 +99,15 @@ def test_a_link_to_a_heading_that_is_not_there_is_noticed() -> None:
     assert "no-such-heading" not in anchors_of(DOCS / "concepts.md")
 
 
+@pytest.mark.parametrize("page", parameters([README, *PAGES]))
+def test_no_page_says_a_thing_twice(page: Path) -> None:
+    text = text_of(page)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert [row for row, times in Counter(table.splitlines()).items() if times > 1] == []
+    sections = Counter(re.findall(r"^## .*$", text, re.MULTILINE))
+    assert [title for title, times in sections.items() if times > 1] == []
+
+
 def test_the_list_for_language_models_is_that_of_the_sections() -> None:
     text = (DOCS / "llms.txt").read_text(encoding="utf-8")
     assert text == LLMS["llms_txt"](), "write it anew: python docs/llms_txt.py"

@@ -331,6 +331,19 @@ async def test_cancelled_calls_and_orphans_show_as_such() -> None:
         await tree_with(a.node, 0)
 
 
+async def test_a_handler_whose_client_has_gone_shows_as_cancelled() -> None:
+    async with open_nodes(1) as (a,):
+
+        async def ask() -> None:
+            async with http_client() as client:
+                await client.put(f"http://{a.node.address}/local/desk/insist", content="[]", timeout=None)
+
+        async with calling(ask):
+            await tree_with(a.node, 1)
+        await wait_until(lambda: a.node.dump().calls[0].state == "cancelled")
+        a.release.set()
+
+
 async def test_the_call_that_asks_is_not_in_the_answer() -> None:
     async with open_nodes(2) as (a, b):
         ask = Remote(node=b.node.address, service="inspection", method="calls")

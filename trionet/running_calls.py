@@ -36,7 +36,7 @@ from .protocols.call_reports import (
 )
 from .replies import Replies
 from .templates.fan_out import check_bool, collect
-from .trio_internals import scope_deadline, task_deadline
+from .trio_internals import is_scope_cancelled, scope_deadline, task_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -111,7 +111,7 @@ class RunningCalls:
                     str(call.principal or ANYONE),
                     now - getattr(prepared, "started_at", now),
                     None if deadline == math.inf else max(0.0, deadline - now),
-                    scope.cancel_called,
+                    is_scope_cancelled(scope),
                     None if parent is None else deadline < deadlines[parent],
                     tuple(sorted(set(pauses.get(prepared, ())))),
                 )
@@ -205,22 +205,22 @@ class RunningCalls:
             within_s: how long to wait for the reports, in seconds.
         """
         until = trio.current_time() + within_s
-        reports, errors = await self._reports(nodes, [most, True], within_s)
+        reports, errors = await self._reports(nodes, [most, True], within_s, most)
         older = {sid: nodes[sid] for sid, error in errors.items() if isinstance(error, MalformedRequest)}
         if older:  # nodes of an earlier version know no bound
-            more, left = await self._reports(older, [], max(0.0, until - trio.current_time()))
+            more, left = await self._reports(older, [], max(0.0, until - trio.current_time()), most)
             reports, errors = reports | more, {sid: one for sid, one in errors.items() if sid not in older} | left
         if self._own in nodes.values():
             reports[self._own] = trio.current_time(), self.report(most=most, with_ends=True)
         return reports, errors
 
     async def _reports(
-        self, nodes: Mapping[SID, NodeAddress], args: list[Any], within_s: float
+        self, nodes: Mapping[SID, NodeAddress], args: list[Any], within_s: float, most: int = MOST_CALLS
     ) -> tuple[dict[NodeAddress, tuple[float, NodeReport]], dict[SID, TrionetError]]:
         """Ask others for their reports; return them with the time at which each came, and why others gave none."""
 
         def received(data: object) -> tuple[float, NodeReport]:
-            return trio.current_time(), decode_report(data)
+            return trio.current_time(), decode_report(data, most)
 
         replies = await self._ask_all(nodes, _REPORT, args, within_s, received)
         return {nodes[sid]: one for sid, one in replies.values.items()}, dict(replies.errors)

@@ -9,6 +9,7 @@ part                   private                                 public fallback
 `time_left_s`          the scopes of a task                    ``trio.current_effective_deadline``: slower
 `task_deadline`        the scopes of another task              None: not known
 `scope_deadline`       the scopes around a scope               the deadline of that scope alone
+`is_scope_cancelled`   the scopes around a scope               whether that scope itself is cancelled
 `LoopState`            the run queue, deadlines, entry queue,  None: the simulation waits until all tasks are
                        virtual clock and I/O of a run          blocked, and polls Trio's statistics: slower
 `seeded`               the scheduler's random numbers          a warning: the order of tasks follows from no seed
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LoopState",
     "is_call_from_unknown_thread",
+    "is_scope_cancelled",
     "is_waiting_for_thread",
     "release",
     "scope_deadline",
@@ -121,6 +123,12 @@ def scope_deadline(scope: trio.CancelScope) -> float:
     """Return the deadline that holds within an entered scope; ``inf`` without one."""
     status = getattr(scope, "_cancel_status", None)
     return _deadline_of_scopes(status) if _HAS_SCOPES and status is not None else scope.deadline
+
+
+def is_scope_cancelled(scope: trio.CancelScope) -> bool:
+    """Return whether what runs in an entered scope is cancelled, by the scope itself or by one around it."""
+    status = getattr(scope, "_cancel_status", None)
+    return status.effectively_cancelled if _HAS_SCOPES and status is not None else scope.cancel_called
 
 
 # ---- a process that outlives this one

@@ -153,6 +153,31 @@ async def test_a_foreign_page_sees_nothing(headers: dict[str, str]) -> None:
         assert (refused.status_code, error_in(refused)["name"]) == (403, "NotPermitted")
 
 
+async def test_by_a_name_that_could_be_rebound_the_page_comes_and_is_told_why_it_sees_nothing() -> None:
+    page = {"Host": "rebound.example", "Origin": "http://rebound.example"}
+    async with open_node() as node:
+        assert (await request(node, "/", "", method="GET", Accept="text/html", **page)).status_code == 200
+        assert (await request(node, "/dashboard/app.js", "", method="GET", **page)).status_code == 200
+        for path, method in ((STREAM, "GET"), ("/dashboard/session", "POST"), ("/local/inspection/status", "PUT")):
+            refused = await request(node, path, method=method, **page)
+            assert (refused.status_code, "use its address" in error_in(refused)["text"]) == (403, True)
+
+
+async def test_with_a_key_any_name_will_do_because_a_foreign_page_has_no_token() -> None:
+    page = {"Host": "proxy.example", "Origin": "http://proxy.example"}
+    async with open_keyed() as node:
+        assert (await request(node, "/dashboard/app.js", "", method="GET", **page)).status_code == 200
+        assert (await request(node, STREAM, "", method="GET", **page)).status_code == 401
+        mine = token(Scope.READ)
+        async with streaming(node, Authorization=f"Bearer {mine}", **page) as events:
+            assert (await first(events, "cluster"))["self"] == node.sid
+        called = await request(node, "/local/inspection/status", bearer=mine, **page)
+        assert called.status_code == 200
+        other = {**page, "Origin": "http://other.example"}
+        assert (await request(node, STREAM, "", method="GET", bearer=mine, **other)).status_code == 403
+        assert (await request(node, "/dashboard/app.js", "", method="GET", **other)).status_code == 403
+
+
 async def test_the_head_of_a_stream_is_no_viewer() -> None:
     async with open_node() as node:
         with trio.fail_after(DEADLINE_S):
@@ -169,6 +194,17 @@ async def test_with_a_key_the_page_is_open_and_its_stream_needs_the_scope_read()
             session = await first(events, "session")
             assert (session["scope"], session["keyed"]) == ("read", True)
             assert (await first(events, "cluster"))["self"] == node.sid
+
+
+async def test_a_policy_that_denies_the_question_denies_the_stream() -> None:
+    policy = {"deny": {"token:call:*": ["local/inspection/*"]}}
+    async with open_keyed(NodeConfig(policy=policy)) as node:
+        refused = await request(node, STREAM, bearer=token(Scope.CALL), method="GET")
+        assert (refused.status_code, error_in(refused)["name"]) == (403, "NotPermitted")
+        assert "the policy denies it" in error_in(refused)["text"]
+        assert dashboard_of(node).viewers == 0
+        async with streaming(node, Authorization=f"Bearer {token(Scope.READ)}") as events:
+            await first(events, "cluster")
 
 
 async def test_a_stream_ends_with_its_token() -> None:
@@ -236,6 +272,18 @@ async def test_a_page_that_reads_nothing_does_not_delay_it_either(monkeypatch: p
             await node.local.status.stop()
             await trio.sleep_forever()
     await stream.aclose()
+
+
+async def test_streams_that_come_at_once_are_counted_before_they_are_viewers() -> None:
+    async with open_node() as node:
+        dashboard = dashboard_of(node)
+        streams = [dashboard.stream({"topics": "news"}, lambda: None) for _ in range(MOST_VIEWERS + 3)]
+        opened = [await anext(stream, None) for stream in streams]
+        assert opened.count(None) == 3
+        assert dashboard.viewers == MOST_VIEWERS
+        for stream in streams:
+            await stream.aclose()
+        assert dashboard.viewers == 0
 
 
 async def test_there_are_only_so_many_viewers(monkeypatch: pytest.MonkeyPatch) -> None:

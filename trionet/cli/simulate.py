@@ -58,6 +58,7 @@ examples:
 exit status: 0 no run failed, 1 a run failed, 2 wrong usage, 130 interrupted
 """
 
+_FILES: Final = ("trace", "plot", "html")
 _INTERRUPTED: Final = 128 + 2
 _LONGEST_INLINE: Final = 600
 """The characters of the longest trial that is shown on the command line."""
@@ -124,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse output files that can't be written or drawn, before the run."""
-    for name in ("trace", "plot", "html"):
+    for name in _FILES:
         path = getattr(options, name)
         if path is not None and not Path(path).parent.is_dir():
             parser.error(f"--{name}: there is no folder {os.fspath(Path(path).parent)!r}")
@@ -195,6 +196,7 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
         which = f"{first} to {seeds[-1]}" if count > 1 else f"{first}"
         text = f"{_counted(count, 'seed')}, {which}: nothing violated"
         print(msgspec.json.encode(result).decode() if options.json else text, file=options.results)
+        _tell_unwritten(options)
         return 0
     if not options.json:
         print(f"seed {failure.trial.seed} fails: {failure.violations[0]}", flush=True)
@@ -246,6 +248,13 @@ def _command(trial: Trial) -> str:
         path.write_text(text + "\n", encoding="utf-8")
         text = os.fspath(path)
     return shlex.join(["trionet", "simulate", "--replay", text])
+
+
+def _tell_unwritten(options: argparse.Namespace) -> None:
+    """Say which files are not written, because no run failed: older ones may be there."""
+    for name in _FILES:
+        if path := getattr(options, name):
+            print(f"--{name}: {path} is not written: no run failed; --seed N writes that of one run", file=sys.stderr)
 
 
 def _keep_failure(shrunk: Shrunk, options: argparse.Namespace) -> None:

@@ -84,6 +84,7 @@ class _Found:
     def __init__(self, sids: dict[str, SID]) -> None:
         self._sids = sids  # of the nodes that have reported, by address
         self._rows: dict[str, Row] = {}
+        self._same: dict[str, int] = {}  # how many calls have the same id
         self._parents: dict[str, str] = {}
         self._is_own_deadline: dict[str, bool | None] = {}
 
@@ -140,10 +141,8 @@ class _Found:
         """Return a key that is not taken: the ids of clients that are no nodes may be the same."""
         if key not in self._rows:
             return key
-        number = 2
-        while (found := f"{key}#{number}") in self._rows:
-            number += 1
-        return found
+        self._same[key] = number = self._same.get(key, 1) + 1
+        return self._free(f"{key}#{number}")
 
     def in_order(self) -> Iterator[tuple[str, Row]]:
         """Yield all rows, each after its parent; the first of each circle becomes a root."""

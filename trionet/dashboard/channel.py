@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from trionet.log_limits import about, limited_log
+from trionet.surrogates import without_surrogates
 
 from .looked_at import together
 from .merge_patch import merge_patch, without_nulls
@@ -58,7 +59,6 @@ class Channel:
 
     Attributes:
         topic: what is gathered.
-        error: why the last gathering failed; empty if it did not.
         scope: the scope of its task.
     """
 
@@ -66,14 +66,20 @@ class Channel:
         """Gather `topic` at the node `own`; call ``tell()`` when there is a new document."""
         self._own = own
         self.topic = topic
-        self.error: str = ""
         self.scope: trio.CancelScope = trio.CancelScope()
         self._tell = tell
         self._asked: list[LookedAt] = []
         self._document: dict[str, Any] | None = None
         self._version = 0
-        self._pieces: dict[int, bytes] = {}
+        self._pieces: dict[int, bytes | None] = {}
+        self._not_gathered = ""
+        self._not_sent = ""
         self._kicked = trio.Event()
+
+    @property
+    def error(self) -> str:
+        """Why there is no newer document; empty if there is one."""
+        return self._not_gathered or self._not_sent
 
     @property
     def looked_at(self) -> LookedAt:
@@ -117,7 +123,7 @@ class Channel:
         except trio.TooSlowError:
             error = f"gathering it took longer than {_WITHIN_S:g} s"
         except Exception as exc:  # of whatever it asks: the node goes on
-            error = f"{type(exc).__name__}: {exc}"[:_MOST_CHARS]
+            error = without_surrogates(f"{type(exc).__name__}: {exc}"[:_MOST_CHARS])
             _log.warning(
                 "the topic %s of the dashboard can't be gathered: %s",
                 name,
@@ -130,9 +136,10 @@ class Channel:
                 self._document = document
                 self._version += 1
                 self._pieces.clear()
+                self._not_sent = ""
                 self._tell()
-        if error != self.error:
-            self.error = error
+        if error != self._not_gathered:
+            self._not_gathered = error
             self._tell()
 
     def piece(self, looked_at: LookedAt, sent: Sent | None) -> tuple[bytes, Sent | None]:
@@ -142,23 +149,29 @@ class Channel:
         if view is None:
             return b"", sent
         if view is not document or (sent is not None and sent.version < 0):
-            return self._message(view, sent), Sent(view, -1)
+            return _new(self._message(view, sent), view, -1, sent)
         before = -1 if sent is None else sent.version
         if before == self._version:
             return b"", sent
         if before not in self._pieces:
             self._pieces[before] = self._message(view, sent)
-        return self._pieces[before], Sent(view, self._version)
+        return _new(self._pieces[before], view, self._version, sent)
 
-    def _message(self, view: dict[str, Any], sent: Sent | None) -> bytes:
+    def _message(self, view: dict[str, Any], sent: Sent | None) -> bytes | None:
+        """Return the message that brings a viewer to a view; None if it can't be sent."""
         data = without_nulls(view) if sent is None else merge_patch(sent.document, view)
         if sent is not None and not data:
             return b""
         try:
             return message(self.topic.name, data)
         except (ValueError, TypeError) as exc:  # msgspec's errors are such
-            self.error = f"it can't be sent: {exc}"[:_MOST_CHARS]
-            return b""
+            self._not_sent = without_surrogates(f"it can't be sent: {exc}"[:_MOST_CHARS])
+            return None
+
+
+def _new(data: bytes | None, view: dict[str, Any], version: int, sent: Sent | None) -> tuple[bytes, Sent | None]:
+    """Return a message, and what the viewer has been sent then; what can't be sent has not been."""
+    return (b"", sent) if data is None else (data, Sent(view, version))
 
 
 def message(name: str, data: dict[str, Any]) -> bytes:
@@ -167,7 +180,10 @@ def message(name: str, data: dict[str, Any]) -> bytes:
     Raises:
         ValueError: it is too large.
     """
-    text = msgspec.json.encode(data)
+    try:
+        text = msgspec.json.encode(data)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(without_surrogates(data))
     if len(text) > MOST_BYTES:
         raise ValueError(f"it has {len(text):,} bytes, more than {MOST_BYTES:,}")
     return b"event: %s\ndata: %s\n\n" % (name.encode(), text)

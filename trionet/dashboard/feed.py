@@ -88,6 +88,8 @@ class Dashboard:
         return self._messages(looked_at, abort)
 
     async def _messages(self, looked_at: LookedAt, abort: Callable[[], None]) -> AsyncGenerator[bytes]:
+        if self.viewers >= MOST_VIEWERS:
+            return  # others have come since `stream`: the page tries again later, and is told
         key = object()
         self._aborts[key] = abort
         try:

@@ -10,15 +10,18 @@ doesn't answer is asked again only after `_SILENT_S`. All that a member says is 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import trio
 
-from trionet.errors import TrionetError
+from trionet.errors import DecodeError, TrionetError
+from trionet.log_limits import about, limited_log
 from trionet.message import Remote
 from trionet.nesting import PACKETS
 from trionet.nurseries import open_plain_nursery
+from trionet.services.sight import MOST_VIEWED
 
 from .roster import Roster
 
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 
     from .subject import Subject
 
-__all__ = ["Answer", "Glance", "Glances"]
+__all__ = ["Answer", "Glance", "Glances", "answer_of"]
+
+N = TypeVar("N", int, float)
 
 _A_SECOND: Final = 12
 """The members that are asked each second: each of 12 in sight once a second, each of 60 every five seconds."""
@@ -42,10 +47,14 @@ _SILENT_S: Final = 5.0
 
 _GLANCE: Final = Remote(service="inspection", method="glance")
 _WITHIN_S: Final = 0.6
+_COUNTS: Final = ("heap_used", "links", "served", "running", "health")
 _TOGETHER: Final = 4
 """The members that are asked within one pass of the event loop: each pass costs, and more would delay the answers."""
 _APART_S: Final = 0.01
 _MOST_CHARS: Final = 200
+_MOST: Final = 2**53
+
+_log = limited_log(__name__)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -165,16 +174,49 @@ class Glances:
         with trio.move_on_after(_WITHIN_S):
             try:
                 request = comm.prepare([view], {}, _GLANCE, depth=PACKETS)  # it needs no slot
-                answer = msgspec.convert(await comm.call_unrecorded(node, request), Answer, strict=False)
+                answer = answer_of(await comm.call_unrecorded(node, request))
             except TrionetError as exc:
                 error = f"{type(exc).__name__}: {exc.text}"[:_MOST_CHARS]
-            except msgspec.ValidationError as exc:
-                error = f"it answered with no glance: {exc}"[:_MOST_CHARS]
+            except Exception as exc:  # whatever it is, the node goes on
+                error = f"{type(exc).__name__}: {exc}"[:_MOST_CHARS]
+                about_it = about(node, "glance", node=self._subject.address)
+                _log.warning("no glance at %s: %s", node, error, exc_info=exc, extra=about_it)
         now = trio.current_time()
         if answer is None:
             self._latest[sid] = Glance(now, error=error)
         else:
             self._latest[sid] = _with_rates(Glance(now, now - begun, answer), self._latest.get(sid))
+
+
+def answer_of(answer: object) -> Answer:
+    """Return the answer of a member, within bounds.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    try:
+        found = msgspec.convert(answer, Answer, strict=False)
+    except msgspec.ValidationError as exc:
+        raise DecodeError(f"it answered with no glance: {exc}") from exc
+    counts = {name: _within(getattr(found, name), _MOST) for name in _COUNTS}
+    late, seen = found.late, found.seen
+    is_whole = found.is_whole and (seen is None or len(seen) <= MOST_VIEWED)
+    if seen is not None:
+        seen = {name[:_MOST_CHARS]: state[:_MOST_CHARS] for name, state in islice(seen.items(), MOST_VIEWED)}
+    return msgspec.structs.replace(
+        found,
+        version=found.version[:_MOST_CHARS],
+        uptime_s=float(_within(found.uptime_s, _MOST)),
+        late=(_within(late[0], _MOST), float(_within(late[1], _MOST))),
+        seen=seen,
+        is_whole=is_whole,
+        **counts,
+    )
+
+
+def _within(value: N, most: N) -> N:
+    """Return a number from 0 to `most`; NaN as 0."""
+    return min(value, most) if value > 0 else type(value)()
 
 
 def _with_rates(new: Glance, old: Glance | None) -> Glance:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trionet.figures import CallFigures
+    from trionet.histograms import Durations
 
 __all__ = ["MOST_METHODS", "WINDOW_S", "FiguresOverTime", "bounded_figures", "figures_of", "method_rows"]
 
@@ -30,6 +31,9 @@ MOST_METHODS: Final = 1_000
 """The most figures of one node, on each side: some have several outcomes."""
 
 _MOST_CHARS: Final = 128
+_MOST: Final = 2**53
+_MOST_BUCKETS: Final = 64
+_MOST_KEPT: Final = 16
 _OWN: Final = frozenset({"inspection", "diagnosis"})
 """The services that the dashboard asks, too."""
 _SIDES: Final = ("served", "made")
@@ -47,7 +51,23 @@ def figures_of(answer: object) -> NodeFigures:
         raise DecodeError(f"its figures can't be read: {exc}") from exc
     if not math.isfinite(figures.at_s):
         raise DecodeError("its figures have no time")
-    return bounded_figures(figures)
+    bounded, gossip, links, packets = bounded_figures(figures), figures.gossip, figures.links, figures.datagrams
+    each = (figures.cluster.lag, figures.cluster.probe_round_trips)
+    counted = (*each, *(one.durations for one in (*bounded.calls_served, *bounded.calls_made)))
+    counts = (gossip.delivered, links.bytes_sent, packets.bytes_sent)
+    if not all(map(_is_possible, counted)) or not 0 <= min(counts) <= max(counts) <= _MOST:
+        raise DecodeError("its figures are out of all bounds")
+    return bounded
+
+
+def _is_possible(durations: Durations) -> bool:
+    buckets = durations.buckets
+    is_counted = 0 <= durations.count <= _MOST and len(buckets) <= _MOST_BUCKETS
+    return (
+        is_counted
+        and 0 <= durations.sum_s <= _MOST
+        and 0 <= min(buckets, default=0) <= max(buckets, default=0) <= _MOST
+    )
 
 
 def bounded_figures(figures: NodeFigures) -> NodeFigures:
@@ -58,7 +78,9 @@ def bounded_figures(figures: NodeFigures) -> NodeFigures:
 
 def _bounded(calls: list[CallFigures]) -> list[CallFigures]:
     return [
-        msgspec.structs.replace(one, service=one.service[:_MOST_CHARS], method=one.method[:_MOST_CHARS])
+        msgspec.structs.replace(
+            one, service=one.service[:_MOST_CHARS], method=one.method[:_MOST_CHARS], outcome=one.outcome[:_MOST_CHARS]
+        )
         for one in calls[:MOST_METHODS]
         if one.service not in _OWN
     ]
@@ -73,7 +95,7 @@ class FiguresOverTime:
 
     def __init__(self) -> None:
         self.rates: NodeRates | None = None
-        self._kept: deque[NodeFigures] = deque()
+        self._kept: deque[NodeFigures] = deque(maxlen=_MOST_KEPT)  # the times are the node's
 
     @property
     def last(self) -> NodeFigures:

@@ -146,8 +146,12 @@ def encode_report(report: NodeReport) -> bytes:
     return _ENCODER.encode(report)
 
 
-def decode_report(data: object) -> NodeReport:
+def decode_report(data: object, most: int = MOST_CALLS) -> NodeReport:
     """Return the report in `data`, within the bounds.
+
+    Args:
+        data: what a node has answered.
+        most: the most calls of each kind that are read.
 
     Raises:
         DecodeError: there is none.
@@ -158,7 +162,8 @@ def decode_report(data: object) -> NodeReport:
         report = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise DecodeError(f"not a report of calls: {exc}") from exc
-    calls, requests = report.calls[:MOST_CALLS], report.requests[:MOST_CALLS]
+    most = min(most, MOST_CALLS)
+    calls, requests = report.calls[:most], report.requests[:most]
     left_out = len(report.calls) - len(calls) + len(report.requests) - len(requests)
     return NodeReport(
         tuple(_bounded(call) for call in calls),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
+from trionet.surrogates import without_surrogates
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -54,7 +56,8 @@ class LogRing(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        shown = {"time": record.created, "level": record.levelname, "logger": record.name, "text": text[:_MOST_CHARS]}
+        names = {"level": str(record.levelname), "logger": str(record.name)}
+        shown = {"time": record.created, **without_surrogates({**names, "text": text[:_MOST_CHARS]})}
         self._count += 1
         self._kept.append((self._count, shown))
 

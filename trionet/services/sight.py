@@ -14,6 +14,7 @@ import trio
 
 from trionet.histograms import durations
 from trionet.protocols.statements import State
+from trionet.surrogates import without_surrogates
 from trionet.version import __version__
 
 from .base import rpc
@@ -98,7 +99,7 @@ class SightInspection:
         described: _Described = self  # type: ignore[assignment]  # of `Inspection`, which this is a part of
         links = self._endpoint.links
         log, note = _log_tail()
-        return {
+        found = {
             "status": described.status(),
             "config": {
                 one["setting"]: {"value": _cut(one["value"]), "default": _cut(one["default"])}
@@ -112,6 +113,8 @@ class SightInspection:
             "log_note": note,
             "tasks": _task_tree(),
         }
+        whole: dict[str, Any] = without_surrogates(found)  # in the names of tasks, and of files
+        return whole
 
 
 def _cut(value: Any) -> Any:

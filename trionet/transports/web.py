@@ -29,7 +29,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from trionet.codec import JSON
-from trionet.errors import MalformedRequest, NotPermitted, RemoteError, TrionetError
+from trionet.errors import MalformedRequest, RemoteError, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.message import Call, check_args
@@ -57,9 +57,9 @@ from .web_connection import HTTPConnection
 from .web_dashboard import ABORT, READING_ENDPOINTS
 from .web_endings import closing_unless_read
 from .web_errors import error_body, error_of, error_response, status_of
-from .web_origin import foreign_page_error, own_names
 from .web_pages import OPEN_PAGES, add_health, add_pages
 from .web_refusals import RefusedRequests
+from .web_sites import SAFE_METHODS, foreign_request_error
 from .web_tls import TLS_CLIENT, SecuredStream
 
 if TYPE_CHECKING:
@@ -86,9 +86,6 @@ _ID_BYTES = 8
 
 _CALL = "call"
 """The endpoint of calls."""
-
-_SAFE_METHODS = {"GET", "HEAD"}
-"""RFC 9110, 9.2.1: the methods of a followed link."""
 
 _ClientGone: type[Exception] = getattr(quart.wrappers.base, "ClientDisconnectedError", ConnectionAbortedError)
 
@@ -236,7 +233,7 @@ def _make_app(
     @app.before_request
     @app.before_websocket
     async def refuse_foreign_pages() -> Response | None:
-        error = _foreign_page_error(config)
+        error = foreign_request_error(config, access)
         if error is None:
             return None
         refused.note((request or websocket).scope, status_of(error), error.text)
@@ -247,7 +244,7 @@ def _make_app(
 
     add_health(app)
     if pages is not None:
-        add_pages(app, pages, config, access)
+        add_pages(app, pages, handler, config, access)
     _add_calls(app, handler, config)
     _add_error_handlers(app, limit_bytes)
     return app
@@ -292,7 +289,7 @@ def _require_proof(app: QuartTrio, access: WebAccess, refused: RefusedRequests, 
             g.requester = requester = access.requester(asked.scope)
             asked.scope["state"][_ON_PROVEN]()
             if asked.endpoint != _CALL:
-                is_safe = bool(request) and (request.method in _SAFE_METHODS or asked.endpoint in READING_ENDPOINTS)
+                is_safe = bool(request) and (request.method in SAFE_METHODS or asked.endpoint in READING_ENDPOINTS)
                 requester.check_route(is_safe=is_safe)
 
     @app.errorhandler(RequestRefused)
@@ -319,16 +316,6 @@ def _add_error_handlers(app: QuartTrio, limit_bytes: int) -> None:
     @app.errorhandler(Exception)
     async def other_error(exc: Exception) -> Response:
         return error_response(RemoteError.from_exception(exc), limit_bytes)
-
-
-def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
-    """Return the error for a request or WebSocket of a foreign page; None for any other."""
-    headers = (request or websocket).headers
-    site = ", ".join(headers.getlist("Sec-Fetch-Site"))
-    # Only by these methods: a submitted form is a navigation, too.
-    mode = headers.get("Sec-Fetch-Mode", "") if (request or websocket).method in _SAFE_METHODS else ""
-    fetch = (site, mode, headers.get("Sec-Fetch-Dest", "")) if site else None
-    return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names(config), fetch)
 
 
 def _read_call(gid: str, service: str, method: str, args: object, requester: Requester) -> Call:

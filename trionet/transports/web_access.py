@@ -306,6 +306,11 @@ class WebAccess:
         texts = [value for name, value in headers if name.lower() == "authorization"]
         return _TokenHolder(self._verified(bearer_token(texts)))
 
+    @property
+    def needs_secret(self) -> bool:
+        """Whether each request needs a token or a signature now, which a web page of another origin has not."""
+        return bool(self._keys) and not self._keys.accepts_plain
+
     def grant_of(self, scope: HTTPScope | WebsocketScope, token: str) -> Grant:
         """Return what the holder of a token may do, who has made a request with another proof.
 

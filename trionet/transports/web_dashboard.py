@@ -20,6 +20,7 @@ from quart import Response, g, request
 
 from trionet.codec import JSON
 from trionet.errors import MethodNotFound, NotFound, TrionetError
+from trionet.message import LOCAL, Call
 from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import bearer_token
 
@@ -35,15 +36,19 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
 
+    from .base import Handler
     from .shown import Dashboard, Pages
     from .web_access import Grant, Requester, WebAccess
 
-__all__ = ["ABORT", "OPEN_ENDPOINTS", "PAGE_HEADERS", "READING_ENDPOINTS", "add_dashboard"]
+__all__ = ["ABORT", "FILE_ENDPOINTS", "OPEN_ENDPOINTS", "PAGE_HEADERS", "READING_ENDPOINTS", "add_dashboard"]
 
 ABORT: Final = "trionet.abort"
 """The key, in the ASGI state of a connection, of a weak reference to what closes it at once."""
 
-OPEN_ENDPOINTS: Final = frozenset({"dashboard_page", "dashboard_file", "dashboard_session"})
+FILE_ENDPOINTS: Final = frozenset({"dashboard_page", "dashboard_file"})
+"""The endpoints that have no data."""
+
+OPEN_ENDPOINTS: Final = FILE_ENDPOINTS | {"dashboard_session"}
 """The endpoints that need no token."""
 
 READING_ENDPOINTS: Final = frozenset({"dashboard_ticket"})
@@ -69,7 +74,7 @@ _CHECK_S: Final = 15.0
 """The time after which the proof of a viewer is checked again: its key may be retired."""
 
 
-def add_dashboard(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebAccess | None) -> None:
+def add_dashboard(app: QuartTrio, pages: Pages, handler: Handler, config: NodeConfig, access: WebAccess | None) -> None:
     """Add the page, its files and its stream; a route of the user's for ``/`` goes first."""
     limit_bytes = config.max_message_bytes
 
@@ -99,6 +104,7 @@ def add_dashboard(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebA
         if error is not None:
             return error_response(error, limit_bytes, headers=_DATA_HEADERS)
         try:
+            handler.prepare(_question(requester))
             events = pages.dashboard.stream(request.args, _aborting(request.scope))
         except TrionetError as exc:
             return error_response(exc, limit_bytes, headers=_DATA_HEADERS)
@@ -109,6 +115,12 @@ def add_dashboard(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebA
         return response
 
     _add_sessions(app, access)
+
+
+def _question(requester: Requester) -> Call:
+    """Return the call that stands for a stream where the node's policy is asked: who may not make it sees nothing."""
+    principal, forwarder = requester.principals(None, None)
+    return Call(LOCAL, "inspection", "glance", principal=principal, forwarder=forwarder)
 
 
 def _add_sessions(app: QuartTrio, access: WebAccess | None) -> None:

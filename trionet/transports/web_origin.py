@@ -4,7 +4,8 @@ A web page must not call a node by its reader's browser. Browsers send the origi
 Standard, 3.2) and ``Sec-Fetch-Site`` (Fetch Metadata, 2.3); programs send neither, and may call.
 
 Invariant: the origin of an accepted request is its own target, by http or https; and the target's host is an address,
-``localhost``, or a name of the node's configuration: any other name could be rebound to the node (DNS rebinding).
+``localhost``, or a name of the node's configuration: any other name could be rebound to the node (DNS rebinding). Any
+name will do where the request has a secret that a page of another origin has not.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ _HOST = re.compile(_PLACE)
 
 
 def foreign_page_error(
-    origins: Sequence[str], hosts: Sequence[str], own_names: Collection[str], fetch: tuple[str, str, str] | None = None
+    origins: Sequence[str],
+    hosts: Sequence[str],
+    own_names: Collection[str] | None,
+    fetch: tuple[str, str, str] | None = None,
 ) -> NotPermitted | None:
     """Return the error for a request of a foreign page; None for any other.
 
     Args:
         origins: the values of the headers ``Origin``.
         hosts: those of ``Host``, or ``:authority``.
-        own_names: the host names of the node's configuration.
+        own_names: the host names of the node's configuration; None if any name will do.
         fetch: the values of ``Sec-Fetch-Site``, ``Sec-Fetch-Mode`` and ``Sec-Fetch-Dest``; None without the first.
     """
     if fetch is not None and not _is_own_fetch(*fetch):
@@ -49,7 +53,7 @@ def foreign_page_error(
     target = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if origin is None or target is None or not _is_same(origin, target):
         return NotPermitted(f"calls from pages of {', '.join(origins):.100} are refused")
-    return foreign_host_error(hosts, own_names)
+    return None if own_names is None else foreign_host_error(hosts, own_names)
 
 
 def own_names(config: NodeConfig) -> frozenset[str]:

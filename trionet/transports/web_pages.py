@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.figures import NodeFigures
 
+    from .base import Handler
     from .shown import Pages
     from .web_access import WebAccess
 
@@ -48,10 +49,10 @@ def add_health(app: QuartTrio) -> None:
         return _json({"status": "ok"})
 
 
-def add_pages(app: QuartTrio, pages: Pages, config: NodeConfig, access: WebAccess | None) -> None:
+def add_pages(app: QuartTrio, pages: Pages, handler: Handler, config: NodeConfig, access: WebAccess | None) -> None:
     """Add the pages about the node; what takes long is done in one thread at a time, so that the node stays prompt."""
     in_turn = trio.CapacityLimiter(1)
-    add_dashboard(app, pages, config, access)
+    add_dashboard(app, pages, handler, config, access)
 
     @app.get("/ready")
     async def ready() -> Response:

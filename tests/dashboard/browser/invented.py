@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -40,10 +41,11 @@ class Invention:
         self._is_lively = True
 
     @rpc
-    def tag(self, sid: str, name: str, value: str) -> None:
-        """Give a member a tag."""
+    def tag(self, sid: str, name: str, value: str) -> float:
+        """Give a member a tag; return the time."""
         tags = self.documents["cluster"]["members"][sid]["tags"]
         self._change(sid, tags=tags | {name: value})
+        return time.time()
 
     def _change(self, sid: str, **changes: object) -> None:
         cluster = self.documents["cluster"]

@@ -1,6 +1,7 @@
 """How a topic asks the members of a cluster: a few at a time, in turn, and never for long.
 
-Invariant: at most `most` members are asked at once; one that doesn't answer delays nobody for longer than `_LONGEST_S`.
+Invariants: at most `most` members are asked at once; one that doesn't answer delays nobody for longer than
+`_LONGEST_S`, so that a gathering may ask twice within its second. Answers are bounded.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trionet.dashboard.bounded import bounded
 from trionet.message import Remote
 from trionet.templates.fan_out import collect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from trionet.dashboard.subject import Subject
     from trionet.identity import SID, NodeAddress
@@ -24,7 +26,8 @@ __all__ = ["MOST_CHARS", "Turns", "ask", "cut", "present"]
 MOST_CHARS: Final = 200
 """The most of a peer's text that is shown in one place."""
 
-_LONGEST_S: Final = 0.6
+_LONGEST_S: Final = 0.4
+_MOST_VALUES: Final = 2_000
 
 
 def present(subject: Subject) -> dict[SID, NodeAddress]:
@@ -33,13 +36,18 @@ def present(subject: Subject) -> dict[SID, NodeAddress]:
 
 
 async def ask(
-    subject: Subject, members: Mapping[SID, NodeAddress], service: str, method: str, *args: Any
+    subject: Subject,
+    members: Mapping[SID, NodeAddress],
+    service: str,
+    method: str,
+    *args: Any,
+    convert: Callable[[Any], Any] = lambda answer: bounded(answer, _MOST_VALUES, MOST_CHARS),
 ) -> Replies[Any]:
-    """Call a method of `members` at once, and return the answers of those that are quick."""
+    """Call a method of `members` at once, and return the answers of those that are quick, as `convert` bounds them."""
     comm = subject.local.comm
     request = comm.prepare(list(args), {}, Remote(service=service, method=method))
     with trio.move_on_after(_LONGEST_S):
-        return await collect(members, lambda node: comm.call(node, request), partial=True)
+        return await collect(members, lambda node: comm.call(node, request), partial=True, convert=convert)
     raise AssertionError("collect returns at the deadline")
 
 

@@ -29,7 +29,7 @@ MOST_ASKED: Final = 128
 _SETTLED_S: Final = 4.0
 _SELDOM_S: Final = 5.0
 _LONGEST_S: Final = 120.0
-_WAYS: Final = frozenset({"sent", "push", "pull"})
+_WAYS: Final = ("sent", "push", "pull")
 _MOST_MS: Final = 1e9
 _MOST_COPIES: Final = 1_000_000
 

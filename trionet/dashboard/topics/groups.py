@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
+from trionet.dashboard.bounded import bounded
 from trionet.message import BUILT_IN
+from trionet.nurseries import open_plain_nursery
 
-from .asking import Turns, ask, cut, present
+from .asking import MOST_CHARS, Turns, ask, cut, present
 from .base import Topic
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from trionet.dashboard.looked_at import LookedAt
     from trionet.dashboard.subject import Subject
-    from trionet.identity import SID
+    from trionet.identity import SID, NodeAddress
 
 __all__ = ["GroupsTopic", "differences"]
 
@@ -26,8 +28,8 @@ _MOST_GROUPS: Final = 100
 _MOST_MEMBERS: Final = 64
 _MOST_NAMED: Final = 8
 _MOST_FETCHED: Final = 8
-_MOST_KEPT: Final = 256
-_MOST_TOLD: Final = 10_000
+_MOST_KEPT: Final = 64
+_MOST_VALUES: Final = 11_000
 _SAME_EVERYWHERE: Final = "local"
 """The group that is the node alone, and so another on each."""
 
@@ -45,6 +47,7 @@ class GroupsTopic(Topic):
         """Make the topic of a node."""
         super().__init__(subject)
         self._turns = Turns(_MOST_ASKED, _EVERY_S)
+        self._fetches = Turns(_MOST_FETCHED, _EVERY_S)
         self._digests: dict[SID, dict[str, str]] = {}
         self._own: dict[str, tuple[str, dict[str, Any]]] = {}
         self._held: dict[tuple[SID, str], tuple[str, dict[str, Any]]] = {}
@@ -87,13 +90,20 @@ class GroupsTopic(Topic):
             for gid, digest in held.items()
             if digest != digests.get(gid) and self._held.get((sid, gid), ("",))[0] != digest
         ]
-        for sid, gid in wanted[:_MOST_FETCHED]:
-            answer = (await ask(self.subject, {sid: members[sid]}, "inspection", "group", gid)).values.get(sid)
-            if isinstance(answer, dict) and isinstance(answer.get("members"), dict):
-                self._held.pop((sid, gid), None)
-                self._held[sid, gid] = self._digests[sid][gid], _told(answer)
+        due = dict(zip((f"{sid} {gid}" for sid, gid in wanted), wanted, strict=True))
+        async with open_plain_nursery() as nursery:
+            for key in self._fetches.next(due, self.subject.current_time()):  # some may not answer
+                sid, gid = due[key]
+                nursery.start_soon(self._fetch_one, sid, members[sid], gid)
         while len(self._held) > _MOST_KEPT:
             del self._held[next(iter(self._held))]
+
+    async def _fetch_one(self, sid: SID, node: NodeAddress, gid: str) -> None:
+        answers = await ask(self.subject, {sid: node}, "inspection", "group", gid, convert=_bounded)
+        answer = answers.values.get(sid)
+        if isinstance(answer, dict) and isinstance(answer.get("members"), dict):
+            self._held.pop((sid, gid), None)
+            self._held[sid, gid] = self._digests[sid][gid], answer
 
     def _shown(self, gid: str, own: dict[str, Any] | None, digest: str | None) -> dict[str, Any]:
         shown = own if own is not None else self._of_another(gid)
@@ -162,14 +172,8 @@ def differences(own: Mapping[str, Any] | None, other: Mapping[str, Any]) -> dict
     return {"kind": "differs", **found} if found else {}
 
 
-def _told(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return a group that a peer tells, bounded."""
-    members = list(answer["members"].items())[:_MOST_TOLD]
-    return {
-        "members": {cut(sid, 16): cut(address, 64) for sid, address in members},
-        "where": answer.get("where"),
-        "subset": answer.get("subset"),
-    }
+def _bounded(answer: object) -> Any:
+    return bounded(answer, _MOST_VALUES, MOST_CHARS)
 
 
 def _words(where: object) -> str:

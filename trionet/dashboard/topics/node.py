@@ -78,7 +78,7 @@ class NodeTopic(Topic):
         if isinstance(report, dict):
             parts = {name: report[name] for name in _PARTS if isinstance(report.get(name), dict)}
             found |= bounded(parts, _MOST_VALUES, _MOST_CHARS)
-            found["log_note"] = str(report.get("log_note", ""))[:_MOST_CHARS] or None
+            found["log_note"] = bounded(report.get("log_note"), 1, _MOST_CHARS) or None
         else:
             found["error"] = error
         self._latest[sid] = now, found

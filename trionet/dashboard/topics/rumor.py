@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import trio
 
 from trionet.errors import TrionetError
+from trionet.nurseries import open_plain_nursery
 
 from .asking import ask, cut
 from .base import Topic
@@ -42,8 +43,9 @@ class RumorTopic(Topic):
         await trio.lowlevel.checkpoint()
         wanted = looked_at.rumors[:_MOST_FOLLOWED]
         self._followed = {name: self._followed.get(name) or Followed(*_split(name)) for name in wanted}
-        for followed in self._followed.values():
-            await self._follow(followed)
+        async with open_plain_nursery() as nursery:
+            for followed in self._followed.values():
+                nursery.start_soon(self._follow, followed)
         return {
             "latest": self._latest(),
             "followed": {name: followed.document() for name, followed in self._followed.items()},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import msgspec
+
+from trionet.dashboard.bounded import bounded
 from trionet.services.periodic import PeriodicTask
 
-from .asking import Turns, ask, cut, present
+from .asking import MOST_CHARS, Turns, ask, cut, present
 from .base import Topic
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ _MOST_ASKED: Final = 32
 _EVERY_S: Final = 2.0
 _MOST_TASKS: Final = 500
 _MOST_OF_ONE: Final = 100
+_MOST_PARTS: Final = 32
 
 
 class TasksTopic(Topic):
@@ -39,22 +43,23 @@ class TasksTopic(Topic):
         members = present(self.subject)
         self._known = {sid: tasks for sid, tasks in self._known.items() if sid in members}
         chosen = self._turns.next(members, self.subject.current_time())
-        answers = await ask(self.subject, {sid: members[sid] for sid in chosen}, "gossip", "tasks")
-        for sid, tasks in answers.values.items():
-            plain = [task for task in tasks if isinstance(task, PeriodicTask)] if isinstance(tasks, list) else []
-            self._known[sid] = {cut(task.id): _shown(task, sid) for task in plain[:_MOST_OF_ONE]}
+        nodes = {sid: members[sid] for sid in chosen}
+        for sid, tasks in (await ask(self.subject, nodes, "gossip", "tasks", convert=_bounded)).values.items():
+            self._known[sid] = {cut(task["id"]): _shown(task, sid) for task in tasks}
         found = [item for sid in sorted(self._known) for item in self._known[sid].items()]
         return dict(found[:_MOST_TASKS])
 
 
-def _shown(task: PeriodicTask, sid: SID) -> dict[str, Any]:
+def _bounded(answer: object) -> list[dict[str, Any]]:
+    """Return the tasks in the answer of a member, as plain data."""
+    tasks = [task for task in answer if isinstance(task, PeriodicTask)] if isinstance(answer, list) else []
+    return [bounded(msgspec.structs.asdict(task), _MOST_PARTS, MOST_CHARS) for task in tasks[:_MOST_OF_ONE]]
+
+
+def _shown(task: dict[str, Any], sid: SID) -> dict[str, Any]:
     return {
         "node": sid,
-        "gid": cut(task.gid),
-        "what": cut(task.what),
-        "interval_s": task.interval_s,
-        "jitter_s": task.jitter_s,
-        "runs": task.runs,
-        "failures": task.failures,
-        "is_running": task.is_running,
+        **{
+            name: task.get(name) for name in ("gid", "what", "interval_s", "jitter_s", "runs", "failures", "is_running")
+        },
     }

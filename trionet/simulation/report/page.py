@@ -99,7 +99,10 @@ def write_report(
         data = page_of(document).encode()
         if len(data) <= _MOST_BYTES:
             break
-    Path(path).write_bytes(data)
+    try:
+        Path(path).write_bytes(data)
+    except OSError as exc:  # a full disk names no file
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
 
 def page_of(document: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 __all__ = ["micro", "shown"]
@@ -19,5 +20,5 @@ def shown(text: str, most: int = _MOST_CHARACTERS) -> str:
 
 
 def micro(seconds: float) -> int:
-    """Return a time in microseconds."""
-    return round(seconds * _MICROSECONDS)
+    """Return a time in microseconds; 0 for what is no time, as in a violation that a program has made up."""
+    return round(seconds * _MICROSECONDS) if math.isfinite(seconds) else 0

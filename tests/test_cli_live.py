@@ -288,7 +288,7 @@ def test_with_a_key_links_and_datagrams_are_sealed_and_answered(tmp_path: Any) -
         status, found = ping(str(node.address), "--wait", "20", TRIONET_KEY=text)
         assert (status, found[str(node.address)]["datagrams"]["received"]) == (0, 3)
         refused = run("ping", str(node.address))
-        assert (refused.status, "cluster key" in refused.err) == (1, True)
+        assert (refused.status, "cluster key" in refused.err, "--key-file FILE" in refused.err) == (1, True, True)
         checked = run("doctor", str(node.address), "--key-file", str(key_file), "--json")
         assert [one for one in checked.document["findings"] if one["check"] != "lag"] == []
 

@@ -135,7 +135,8 @@ class Done(msgspec.Struct, Generic[Item, R], frozen=True):
         index: its place in the iterable, from 0.
         sid: the member that it was last sent to; None if it was sent to none.
         attempts: how often it was sent.
-        outcome: the value of the method, or the error of the last attempt.
+        outcome: the value of the method, or an error: the last one after which the item may have run, else that of the
+            last attempt.
         is_error: whether the outcome is the error; a method's value may be an error, too.
     """
 

@@ -11,7 +11,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trionet.errors import ConnectionLost, NodeUnreachable, RemoteError, TemporarilyUnavailable, TrionetError
+from trionet.errors import (
+    ConnectionLost,
+    IndefiniteError,
+    NodeUnreachable,
+    RemoteError,
+    TemporarilyUnavailable,
+    TrionetError,
+)
 from trionet.protocols.mapping import (
     FIRST_REST_S,
     LONGEST_REST_S,
@@ -180,6 +187,16 @@ def test_what_may_have_run_is_repeated_only_if_that_does_no_harm(failure: Failur
     assert [type(done.error) for done in driver.read()] == ([] if idempotent else [ERRORS[failure]])
 
 
+@pytest.mark.parametrize("last", [Failure.REFUSED, Failure.NOT_RUN])
+def test_an_item_that_has_failed_somewhere_does_not_come_out_as_one_that_did_not_run(last: Failure) -> None:
+    driver = Driver("a", "b", retries=1, idempotent=True)
+    driver.put(0)
+    driver.fail(0, Failure.FAILED)
+    driver.fail(0, last)
+    (done,) = driver.read()
+    assert (done.sid, done.attempts, type(done.error)) == ("b", 2, RemoteError)
+
+
 def test_an_item_that_can_run_nowhere_was_sent_to_nobody() -> None:
     driver = Driver("a", "b", idempotent=True)
     driver.put(0)
@@ -274,7 +291,7 @@ def test_the_end_of_the_group_brings_out_what_waits_and_then_what_runs() -> None
     driver.fail(0, Failure.LOST)
     assert [assigned.item for assigned in driver.running.values()] == [1]
     driver.perform(driver.core.stop(TemporarilyUnavailable("stopped")))
-    assert [(done.item, done.attempts, type(done.error)) for done in driver.read()] == [(0, 1, TemporarilyUnavailable)]
+    assert [(done.item, done.attempts, type(done.error)) for done in driver.read()] == [(0, 1, ConnectionLost)]
     assert not driver.core.is_finished
     driver.fail(1, Failure.LOST)
     assert [(done.item, type(done.error)) for done in driver.read()] == [(1, ConnectionLost)]
@@ -462,6 +479,8 @@ class Mapping(RuleBasedStateMachine):
             assert done.attempts in (self.sent[done.item], self.sent[done.item] - 1)
             if not done.is_error:
                 assert done.result() == f"value of {done.item}"
+            elif self.may_have_run[done.item]:
+                assert isinstance(done.error, IndefiniteError), "it may have run"
 
     def teardown(self) -> None:
         """Bring it to its end with one member that answers: nothing is lost."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 import trio
 
-from trionet.errors import IndefiniteError, MalformedRequest, TrionetError
+from trionet.errors import IndefiniteError, KeyMismatch, MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
 from trionet.streams import OutputLost
 
@@ -199,7 +199,8 @@ class Command(NamedTuple):
             return await self.run(client, options)
 
     def _report(self, error: TrionetError, output: Output) -> int:
-        self._complain(str(error))
+        remedy = "; for a command: --key-file FILE" if isinstance(error, KeyMismatch) else ""
+        self._complain(f"{error}{remedy}")
         if isinstance(error, MalformedRequest) and error.node is None:  # no node has raised it
             return Status.USAGE
         self._show_error(error, output)

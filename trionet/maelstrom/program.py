@@ -24,13 +24,19 @@ __all__ = ["build_node", "load_build", "main"]
 
 
 def load_build(path: Path) -> Build:
-    """Return the function ``build`` of a Python file; exceptions of the file pass through."""
+    """Return the function ``build`` of a Python file; exceptions of the file pass through.
+
+    Raises:
+        ConfigError: the file has no such function.
+    """
     spec = importlib.util.spec_from_file_location(f"trionet_program_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    build: Build = module.build
+    build: Build | None = getattr(module, "build", None)
+    if not callable(build):
+        raise ConfigError("it has no function build; let it make the MaelstromNode and return it, and call main(build)")
     return build
 
 

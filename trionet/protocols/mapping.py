@@ -2,9 +2,10 @@
 
 Invariants: each item that is taken comes out once, as a `Done`. An item runs at most once, unless its method is
 idempotent: only calls that did not run are repeated, or those of an idempotent method. It is sent at most
-``1 + retries`` times. At each member at most `per_member` items are in flight; and an item is taken only while those
-taken and not yet read are fewer than `per_member` times the members, and when a member is free for it. In order, the
-results are those of the items in their order, so that a slow item stalls the others at that bound.
+``1 + retries`` times. An item that may have run at any attempt never comes out with an error that says it did not. At
+each member at most `per_member` items are in flight; and an item is taken only while those taken and not yet read are
+fewer than `per_member` times the members, and when a member is free for it. In order, the results are those of the
+items in their order, so that a slow item stalls the others at that bound.
 
 An item that failed goes to a member where it has not failed yet, while the group has such a member. A member that
 refuses calls, or whose connection breaks, fails fast, and seems the freest of all: so it rests, for a pause that
@@ -107,13 +108,14 @@ class _Member:
 class _Work:
     """An item that has been taken and has not come out."""
 
-    __slots__ = ("attempts", "avoided", "index", "item", "member")
+    __slots__ = ("attempts", "avoided", "index", "item", "may_have_run", "member")
 
     def __init__(self, index: int, item: Any) -> None:
         self.index = index
         self.item = item
         self.attempts = 0
         self.avoided: set[SID] = set()
+        self.may_have_run: TrionetError | None = None  # the last error after which it may have run
         self.member: _Member | None = None
 
     def __lt__(self, other: _Work) -> bool:
@@ -203,13 +205,13 @@ class ItemMap:
         return []
 
     def stop(self, error: TrionetError) -> list[MapEffect]:
-        """Handle the end of the group: nothing more is sent; the items that wait come out with `error`, unsent."""
+        """Handle the end of the group: nothing more is sent; items that wait, and did not run, come out as `error`."""
         self.has_ended, self._is_taking = True, False
         self._members.clear()
         self._most_attempts = 0
         pending, self._pending = self._pending, []
         for work in pending:
-            self._finish(work, error, is_error=True)
+            self._finish(work, work.may_have_run or error, is_error=True)
         return []
 
     # ---- the group
@@ -274,13 +276,15 @@ class ItemMap:
 
     def _conclude(self, work: _Work, failure: Failure, error: TrionetError) -> None:
         """Have a failed item wait for another attempt, or come out."""
+        if failure in (Failure.FAILED, Failure.LOST):
+            work.may_have_run = error
         is_repeatable = self._is_idempotent or failure in (Failure.REFUSED, Failure.NOT_RUN)
         if is_repeatable and failure is not Failure.FINAL and work.attempts < self._most_attempts:
             assert work.member is not None
             work.avoided.add(work.member.sid)
             insort(self._pending, work)
         else:
-            self._finish(work, error, is_error=True)
+            self._finish(work, work.may_have_run or error, is_error=True)
 
     def _finish(self, work: _Work, outcome: Any, *, is_error: bool = False) -> None:
         sid = work.member.sid if work.member is not None and work.attempts else None

@@ -144,10 +144,15 @@ def test_processes_are_killed_paused_and_started_again(tmp_path: Path) -> None:
 
 
 def test_invalid_options_are_reported_in_one_line(tmp_path: Path) -> None:
+    for name in ("runs.py", "plain.py"):
+        (tmp_path / name).write_text("import sys\n")
+        (tmp_path / name).chmod(0o755)
     for arguments, reason in (
         (("-w", "nonsense", "--bin", "x"), "invalid choice: 'nonsense'"),
         (("-w", "echo", "--bin", "x", "--nemesis", "flood"), "--nemesis knows partition, kill, pause"),
         (("-w", "echo", "--bin", str(BROKEN / "values.py"), "--no-store"), "is not executable"),
+        (("-w", "echo", "--bin", "./runs.py", "--no-store"), "make it '#!/usr/bin/env python3'"),
+        (("-w", "echo", "--bin", "plain.py", "--no-store", "--simulate"), "it has no function build"),
     ):
         done = command(*arguments, folder=tmp_path)
         assert done.returncode == 3

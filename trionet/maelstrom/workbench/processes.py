@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeProcess", "program_path"]
 
 _READ_BYTES: Final = 256 * 1024
+_NO_FIRST_LINE: Final = "its first line doesn't name its interpreter; make it '#!/usr/bin/env python3', for example"
 
 
 def program_path(name: str) -> str:
@@ -94,7 +96,8 @@ class NodeProcess(RunningNode):
                 process_group=0,
             )
         except OSError as exc:
-            raise SetupFailed(f"{self._command[0]} can't be started: {exc}") from exc
+            remedy = _NO_FIRST_LINE if exc.errno == errno.ENOEXEC else exc
+            raise SetupFailed(f"{self._command[0]} can't be started: {remedy}") from exc
         nursery.start_soon(self._run, self._process)
 
     async def _run(self, process: trio.Process) -> None:

@@ -22,12 +22,15 @@ from trionet.dashboard.topics import TOPICS
 from trionet.dashboard.topics.tasks import TasksTopic
 from trionet.errors import DecodeError
 from trionet.identity import NodeAddress
+from trionet.nesting import PACKETS
 from trionet.protocols.call_reports import CallReport, NodeReport, decode_report, encode_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from trio.testing import MockClock
+
+    from trionet.transports.base import Request
 
 BIG = 10**5000
 NAMES = ("__proto__", "constructor", "", "\u202e</script>\u2028", "x" * 100_000)
@@ -79,9 +82,11 @@ class OddTransport:
 
     def __init__(self, answer: Any = None, *, is_slow: bool = False) -> None:
         self.answer, self.is_slow = answer, is_slow
+        self.depths: set[int] = set()
 
-    async def call(self, node: NodeAddress, request: object) -> Any:
-        del node, request
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        del node
+        self.depths.add(request.depth)
         await trio.sleep(math.inf if self.is_slow else 0)
         return self.answer
 
@@ -119,8 +124,10 @@ async def test_odd_answers_break_no_topic(
     autojump_clock: MockClock, cluster: Cluster, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, other, *_ = await cluster.start_many(3)
-    monkeypatch.setattr(here.local.comm, "transport", OddTransport(ANSWERS[what]))
+    odd = OddTransport(ANSWERS[what])
+    monkeypatch.setattr(here.local.comm, "transport", odd)
     assert await run_for(here, other, 3.5) == {}
+    assert odd.depths == {PACKETS}  # questions that are cancelled are no orphans
 
 
 async def test_members_that_do_not_answer_break_no_topic(

@@ -12,6 +12,7 @@ import trio
 
 from trionet.dashboard.bounded import bounded
 from trionet.message import Remote
+from trionet.nesting import PACKETS
 from trionet.templates.fan_out import collect
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ async def ask(
 ) -> Replies[Any]:
     """Call a method of `members` at once, and return the answers of those that are quick, as `convert` bounds them."""
     comm = subject.local.comm
-    request = comm.prepare(list(args), {}, Remote(service=service, method=method))
+    # It needs no slot, is no call in the tree, and none that is missed once it is cancelled.
+    request = comm.prepare(list(args), {}, Remote(service=service, method=method), depth=PACKETS)
     with trio.move_on_after(_LONGEST_S):
         return await collect(members, lambda node: comm.call(node, request), partial=True, convert=convert)
     raise AssertionError("collect returns at the deadline")

@@ -330,7 +330,7 @@ async def test_streams_that_come_at_once_are_counted_before_they_are_viewers() -
 
 async def test_viewers_that_come_and_go_have_members_asked_no_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    async with open_node() as node, open_node(NodeConfig(join=[node.address])) as other:
+    async with open_node() as node, open_node(NodeConfig(join=[str(node.address)])) as other:
         await wait_until(lambda: len(node.members()) == 2)
         call = node.local.comm.transport.call
 

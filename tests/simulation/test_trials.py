@@ -104,6 +104,13 @@ def test_an_exception_of_the_program_is_a_violation() -> None:
     assert text.startswith("AssertionError: as it happens (programs.py:")
 
 
+def test_a_failure_has_its_own_time_however_long_nothing_else_has_happened() -> None:
+    outcome = run_trial(Trial(seed=1, nodes=1, duration_s=2.0, faults=[], program=f"{HERE}:fail_in_two_ways"))
+    [violation] = outcome.violations
+    assert violation.at_s == pytest.approx(2.0, abs=0.1)
+    assert outcome.trace.events[-1].at < 1
+
+
 def test_a_program_that_does_not_end_is_a_deadlock() -> None:
     ((invariant, text),) = violations(program=f"{HERE}:never_ends", settle_s=30.0)
     assert (invariant, text) == ("deadlock", "the program had not ended after 32 s")

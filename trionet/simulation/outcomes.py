@@ -73,16 +73,17 @@ class Outcome:
         """Whether nothing was violated."""
         return not self.violations
 
-    def add(self, invariant: str, text: str, signature: str = "") -> None:
-        """Add a violation."""
+    def add(self, invariant: str, text: str, signature: str = "", *, at_s: float | None = None) -> None:
+        """Add a violation, by default at the time of the last event."""
         if not self.has_stormed:
-            at_s = self.trace.events[-1].at if self.trace.events else 0.0
+            if at_s is None:
+                at_s = self.trace.events[-1].at if self.trace.events else 0.0
             self.violations.append(Violation(invariant=invariant, at_s=at_s, text=text, signature=signature))
 
-    def add_raised(self, invariant: str, exc: BaseException) -> None:
+    def add_raised(self, invariant: str, exc: BaseException, *, at_s: float | None = None) -> None:
         """Add an exception as a violation; raise it if it isn't a failure of the user's code."""
         pass_endings(exc)
-        self.add(invariant, shown(exc), signature_of(exc))
+        self.add(invariant, shown(exc), signature_of(exc), at_s=at_s)
 
 
 def check_trial(trial: Trial) -> None:
@@ -200,9 +201,9 @@ async def _run_program(trial: Trial, sim: Simulation, outcome: Outcome) -> None:
         with trio.move_on_after(limit_s) as scope:
             await trial.main()(sim)
         if scope.cancelled_caught:
-            outcome.add("deadlock", f"the program had not ended after {limit_s:g} s", "program")
+            outcome.add("deadlock", f"the program had not ended after {limit_s:g} s", "program", at_s=sim.now)
     except BaseException as exc:
-        outcome.add_raised("program", exc)
+        outcome.add_raised("program", exc, at_s=sim.now)
 
 
 async def _wait_settled(sim: Simulation, until: float, invariants: Sequence[Invariant]) -> None:

@@ -96,6 +96,10 @@ def test_a_ticket_leaves_no_trace_and_a_token_that_may_only_read_disables_what_c
     assert "scope call" in (button.get_attribute("title") or "")
     page.goto(f"{url_of(node)}#/rumor")
     expect(page.get_by_role("button", name="Send the rumor")).to_be_disabled()
+    for place in ("node/mistyped", "services/node/mistyped/probe/sleep"):
+        page.goto(f"{url_of(node)}#/{place}")
+        page.get_by_text("No member of this cluster has the SID mistyped.").first.wait_for()
+        wait_state(page, "live")
 
 
 def test_an_open_page_does_not_delay_the_stop_of_its_node_and_connects_when_it_is_back(

@@ -149,7 +149,7 @@ class App {
 
   #sessionChanged(what, text) {
     this.frame.showSession(this.session.known);
-    if (what === "refused") this.askToken(this.session.token ? text : "");
+    if (what === "refused") this.askToken(text);
     else this.asking?.abort();
     if (what === "token") this.tabs.retry();
   }
@@ -159,7 +159,7 @@ class App {
     if (this.asking) return;
     this.asking = new AbortController();
     const found = await this.session.askTabs();
-    const typed = found || this.asking.signal.aborted ? "" : await askToken(reason, this.asking.signal);
+    const typed = found || this.asking.signal.aborted ? "" : await askToken(this.session.token ? reason : "", this.asking.signal);
     this.asking = undefined;
     if (found) this.session.use(found);
     else if (typed) this.session.give(typed);

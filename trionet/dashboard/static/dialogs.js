@@ -34,7 +34,7 @@ export async function confirm({ title, text, action, danger = false }) {
   return answer === "yes";
 }
 
-/** Ask for a token. Resolves to its text, or "" where none is given, or the signal says that it is no longer needed. */
+/** Ask for a token. Args: reason: why the one that was given is not accepted; "" if there is none. Resolves to its text, or "" where none is given, or the signal says that it is no longer needed. */
 export function askToken(reason, signal) {
   return ask((close) => {
     const field = h("input", { class: "field mono", type: "password", name: "token", autocomplete: "off", autofocus: true, required: true, spellcheck: "false", "aria-describedby": "token-how" });
@@ -43,7 +43,7 @@ export function askToken(reason, signal) {
       close(field.value.trim());
     };
     return [
-      h("h2", { id: "dialog-title" }, "This node needs a token"),
+      h("h2", { id: "dialog-title" }, reason ? "The node does not accept this token" : "This node needs a token"),
       h(
         "form",
         { class: "stack", onsubmit: submit },

@@ -83,7 +83,7 @@ export class Frame {
   #showWhere(cluster) {
     if (!cluster) return;
     const self = cluster.members?.[cluster.self];
-    const scope = this.known?.keyed ? ` · may ${this.known.scope}${this.#tokenEnds()}` : "";
+    const scope = this.known?.keyed ? ` · scope ${this.known.scope}${this.#tokenEnds()}` : "";
     setText(document.getElementById("where"), `${cluster.cluster ? `${cut(cluster.cluster, 40)} · ` : ""}seen from ${cut(self?.address ?? short(cluster.self), 60)}${scope}`);
     this.#showTitle();
   }

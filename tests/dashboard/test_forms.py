@@ -122,6 +122,7 @@ def test_what_a_user_writes_raises_nothing_and_is_cut() -> None:
     many: dict[str, Any] = {}
     exec(f"def many({', '.join(f'a{i}=0' for i in range(200))}): ...", many)
     assert len(form_of(Method(many["many"]))["parameters"]) <= 64
+    assert form_of(Method(many["many"]))["signature"].endswith("…")
 
 
 def test_a_method_without_a_signature_has_no_parameters() -> None:

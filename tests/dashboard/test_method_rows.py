@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+import trionet.dashboard
 from tests.top.made_up import call_figures, figures
 from trionet.dashboard.method_rows import MOST_METHODS, WINDOW_S, FiguresOverTime, figures_of, method_rows
 from trionet.errors import DecodeError
 from trionet.figures import CallFigures, NodeFigures
+
+DASHBOARD = Path(trionet.dashboard.__file__).parent
+ASKED = re.compile(r"""(?:\bask\([^"]*|service=)"(\w+)", (?:method=)?"(\w+)\"""")
 
 
 def over_time(*looks: NodeFigures) -> FiguresOverTime:
@@ -68,7 +74,9 @@ def test_a_node_that_has_restarted_begins_anew() -> None:
 
 
 def test_what_the_dashboard_itself_asks_is_left_out() -> None:
-    asked = figures(1.0, [call_figures("inspection/report_calls", 0.1), call_figures("diagnosis/figures", 0.1)])
+    names = [found for file in DASHBOARD.rglob("*.py") for found in ASKED.findall(file.read_text(encoding="utf-8"))]
+    assert {("inspection", "methods"), ("diagnosis", "figures"), ("gossip", "tasks")} <= set(names)
+    asked = figures(1.0, [call_figures("/".join(name), 0.1) for name in names])
     assert method_rows([over_time(figures_of(msgspec.to_builtins(asked)))]) == {}
 
 

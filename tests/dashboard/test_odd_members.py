@@ -19,6 +19,7 @@ from trionet.dashboard.glances import Glances, answer_of
 from trionet.dashboard.looked_at import LookedAt
 from trionet.dashboard.method_rows import FiguresOverTime, figures_of
 from trionet.dashboard.topics import TOPICS
+from trionet.dashboard.topics.tasks import TasksTopic
 from trionet.errors import DecodeError
 from trionet.identity import NodeAddress
 from trionet.protocols.call_reports import CallReport, NodeReport, decode_report, encode_report
@@ -33,6 +34,12 @@ NAMES = ("__proto__", "constructor", "", "\u202e</script>\u2028", "x" * 100_000)
 DEEP: list[Any] = []
 for _ in range(100):
     DEEP = [DEEP]
+
+
+def reported(name: str, age_s: float) -> CallReport:
+    return CallReport(name, "", "", name, name, name, "", age_s=age_s, left_s=-age_s)
+
+
 ANSWERS: dict[str, Any] = {
     "nothing": None,
     "a text": NAMES[-1],
@@ -56,7 +63,7 @@ ANSWERS: dict[str, Any] = {
     "a wild arrival": {"way": ["sent"], "age_s": BIG, "copies": math.nan, "source": BIG},
     "a wild arrival that came": {"way": "push", "age_s": BIG, "copies": -BIG, "source": "x", "origin": DEEP},
     "a report of one id": encode_report(
-        NodeReport(tuple(CallReport(*[NAMES[0]] * 7, age_s=math.nan, left_s=-math.inf) for _ in range(9000)))
+        NodeReport(tuple(reported(NAMES[0], math.nan) for _ in range(9000)))
     ),
 }  # fmt: skip
 
@@ -187,20 +194,20 @@ def test_a_report_of_many_calls_with_one_id_costs_no_more_than_others() -> None:
 
 
 def test_of_a_report_no_more_is_read_than_was_asked_for() -> None:
-    report = NodeReport(tuple(CallReport(str(number), *[""] * 6, age_s=1.0) for number in range(100)))
+    report = NodeReport(tuple(reported(str(number), 1.0) for number in range(100)))
     read = decode_report(encode_report(report), 10)
     assert (len(read.calls), read.omitted) == (10, 90)
 
 
 async def test_what_cannot_be_sent_is_told_and_sent_once_it_can() -> None:
-    class Odd(TOPICS["tasks"]):  # type: ignore[misc]
+    class Odd(TasksTopic):
         document: ClassVar[dict[str, Any]] = {"a": 1}
 
         async def gather(self, looked_at: LookedAt) -> dict[str, Any]:
             await trio.lowlevel.checkpoint()
             return self.document
 
-    topic = Odd(None)
+    topic = Odd(None)  # type: ignore[arg-type]  # it asks nothing of it
     channel, looked_at = Channel(topic, lambda: None, NodeAddress("127.0.0.1", 1)), LookedAt()
     await channel._gather()  # noqa: SLF001
     data, sent = channel.piece(looked_at, None)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import trionet.dashboard
+from trionet.dashboard import viewer
 
 FILES = Path(trionet.dashboard.__file__).parent / "static"
 IMPORT = re.compile(r"""^(?:import|export)\b[^;]*?["']\./([\w.-]+)["'];""", re.MULTILINE)
@@ -26,6 +27,11 @@ def test_every_file_of_the_page_is_there_and_is_used() -> None:
         if name.endswith(".js"):
             left |= set(IMPORT.findall(text_of(name))) - used
     assert used == {file.name for file in FILES.iterdir() if file.is_file()}
+
+
+def test_a_frozen_node_is_noticed_within_seconds_and_a_slow_one_is_not_taken_for_frozen() -> None:
+    [silence_ms] = re.findall(r"^export const SILENCE_MS = ([\d_]+);", text_of("stream.js"), re.MULTILINE)
+    assert 2 * viewer._PING_S < int(silence_ms) / 1e3 < 15  # noqa: SLF001  the page reads no Python
 
 
 def test_each_class_is_described_by_one_file() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +14,11 @@ from tests.waiting import wait_until
 from trionet import NodeAddress, NodeConfig, open_node
 from trionet.dashboard import Dashboard
 from trionet.dashboard.bounded import bounded
-from trionet.dashboard.glances import Answer, Glances
+from trionet.dashboard.glances import Answer, Glance, Glances
 from trionet.dashboard.looked_at import LookedAt
 from trionet.dashboard.roster import Entry
 from trionet.dashboard.topics import TOPICS
-from trionet.dashboard.views import differences
+from trionet.dashboard.views import Views, differences
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.swim_events import MemberInfo
 from trionet.services.member import member_of
@@ -157,3 +159,28 @@ async def test_a_dashboard_whose_glances_fail_goes_on_and_so_does_its_node(
             assert dashboard.gathered == ["cluster"]
         assert dashboard.gathered == []
         assert dashboard.viewers == 0
+
+
+def test_of_too_many_differences_each_view_shows_its_share() -> None:
+    every = {info.name: one for number in range(1000) for one in [entry_of(number)] for info in [one.info]}
+    roster = SimpleNamespace(by_name=every, view=1)
+    answers = {
+        one.sid: Glance(0.0, answer=Answer(view=2, seen=dict.fromkeys(islice(every, 256), "suspect"), is_whole=False))
+        for one in every.values()
+    }
+    views = Views()
+    for _ in range(9):  # 128 a second
+        found = views.refresh(answers, roster, "")  # type: ignore[arg-type]  # what is used of it
+    assert len(found) == 1000
+    assert {len(seen) for seen in found.values()} == {12}
+    assert views.left_out == 1000 * (256 - 12)
+    few = views.refresh(dict(islice(answers.items(), 20)), roster, "")  # type: ignore[arg-type]
+    assert {len(seen) for seen in few.values()} == {256}
+    assert views.left_out == 0
+
+
+def entry_of(number: int) -> Entry:
+    info = MemberInfo(f"10.0.{number // 250}.{number % 250 + 1}:80", 1, State.ALIVE, number, {}, 0.0)
+    member = member_of(info)
+    assert member is not None
+    return Entry(info, member, member.sid, 0)

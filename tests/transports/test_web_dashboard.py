@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ import trionet.dashboard
 from tests.transports.keyed_nodes import error_in, http_client, open_keyed, request, token
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import NodeConfig, open_node
+from trionet.cli.client import Access
+from trionet.cli.commands.dashboard import page_url
 from trionet.dashboard.feed import MOST_VIEWERS
 from trionet.security.token_scope import Scope
 from trionet.transports.web_tickets import LIFETIME_S, MOST, Tickets
@@ -176,6 +179,44 @@ async def test_with_a_key_any_name_will_do_because_a_foreign_page_has_no_token()
         other = {**page, "Origin": "http://other.example"}
         assert (await request(node, STREAM, "", method="GET", bearer=mine, **other)).status_code == 403
         assert (await request(node, "/dashboard/app.js", "", method="GET", **other)).status_code == 403
+
+
+async def test_a_page_of_the_users_own_goes_first_and_the_dashboard_has_another_place() -> None:
+    async with open_node() as node:
+        assert node.app is not None
+
+        @node.app.get("/")
+        async def own() -> str:
+            return "own"
+
+        assert (await request(node, "/", "", method="GET", Accept="text/html")).text == "own"
+        page = await request(node, "/dashboard", "", method="GET", Accept="text/html")
+        assert (page.status_code, page.headers["Content-Security-Policy"]) == (200, CSP)
+        assert await page_url(node.address, Access(NodeConfig()), "read", 1) == f"http://{node.address}/dashboard"
+
+
+async def test_a_file_that_cannot_be_read_now_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", full)
+    async with open_node() as node:
+        refused = await request(node, "/dashboard/app.js", "", method="GET")
+        assert (refused.status_code, "Too many open files" in error_in(refused)["text"]) == (503, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "text"),
+    [
+        (STREAM, "PUT", "this path is for GET, HEAD, OPTIONS"),
+        ("/dashboard/ticket", "PUT", "this path is for GET, HEAD, OPTIONS, POST"),
+        ("/local/status/get", "GET", "call with PUT or POST"),
+    ],
+)
+async def test_another_method_is_told_which_ones_a_path_has(path: str, method: str, text: str) -> None:
+    async with open_node() as node:
+        refused = await request(node, path, "", method=method)
+        assert (refused.status_code, error_in(refused)["text"]) == (405, text)
 
 
 async def test_the_head_of_a_stream_is_no_viewer() -> None:

@@ -66,7 +66,7 @@ class Dashboard:
         return list(self._channels)
 
     async def file(self, name: str) -> StaticFile | None:
-        """Return a file of the page; None if there is none with that name."""
+        """Return a file of the page; None if there is none with that name. Raises `OSError` if it can't be read."""
         return await static_file(name)
 
     def stream(self, query: Mapping[str, str], abort: Callable[[], None]) -> AsyncGenerator[bytes]:

@@ -36,6 +36,8 @@ _MOST_BUCKETS: Final = 64
 _MOST_KEPT: Final = 16
 _OWN: Final = frozenset({"inspection", "diagnosis"})
 """The services that the dashboard asks, too."""
+_OWN_METHODS: Final = frozenset({("gossip", "tasks")})
+"""And what it asks of other services."""
 _SIDES: Final = ("served", "made")
 
 
@@ -82,7 +84,7 @@ def _bounded(calls: list[CallFigures]) -> list[CallFigures]:
             one, service=one.service[:_MOST_CHARS], method=one.method[:_MOST_CHARS], outcome=one.outcome[:_MOST_CHARS]
         )
         for one in calls[:MOST_METHODS]
-        if one.service not in _OWN
+        if one.service not in _OWN and (one.service, one.method) not in _OWN_METHODS
     ]
 
 

@@ -43,13 +43,17 @@ class StaticFile(msgspec.Struct, frozen=True):
 
 
 async def static_file(name: str) -> StaticFile | None:
-    """Return a file of the page; None if there is none with that name."""
+    """Return a file of the page; None if there is none with that name.
+
+    Raises:
+        OSError: it can't be read.
+    """
     found = _NAME.fullmatch(name)
     if found is None or found[1] not in _TYPES:
         await trio.lowlevel.checkpoint()
         return None
     try:
         content = await trio.to_thread.run_sync((_FOLDER / name).read_bytes)
-    except OSError:
+    except FileNotFoundError:
         return None
     return StaticFile(content, _TYPES[found[1]], hashlib.sha256(content).hexdigest()[:_TAG_CHARS])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["News", "Viewer"]
 
-_PING_S: Final = 15.0
+_PING_S: Final = 5.0
 """The time after which a comment is sent if there is nothing else: so that both sides notice a lost connection."""
 
 _PING: Final = b": still here\n\n"

@@ -6,6 +6,7 @@ that is gone here, is none. The work of a second is bounded; what is left is don
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from trionet.errors import TrionetError
@@ -27,6 +28,9 @@ _MOST_A_TIME: Final = 128
 """The views that are compared each second."""
 _MOST_SEEN: Final = 512
 """The differences of one view that are shown."""
+_MOST_OF_ALL: Final = 12_000
+"""Those of all views together: some 300 KB."""
+_LEAST_OF_ONE: Final = 4
 
 _DOUBTED: Final = (State.SUSPECT, State.DEAD)
 _PRESENT: Final = ("alive", "suspect")
@@ -34,9 +38,14 @@ _STATES: Final = ("alive", "suspect", "failed", "left")
 
 
 class Views:
-    """The differences of all views, kept from second to second."""
+    """The differences of all views, kept from second to second.
+
+    Attributes:
+        left_out: how many of the last ones are not shown, because there are too many together.
+    """
 
     def __init__(self) -> None:
+        self.left_out: int = 0
         self._found: dict[SID, tuple[Answer, int, dict[SID, str]]] = {}
 
     def refresh(self, glances: Mapping[SID, Glance], roster: Roster, own: SID) -> dict[SID, dict[SID, str]]:
@@ -54,7 +63,18 @@ class Views:
                 known = answer, roster.view, differences(answer, roster.by_name, doubted)
             found[sid] = known
         self._found = found
-        return {sid: seen for sid, (_, _, seen) in found.items()}
+        return self._within({sid: seen for sid, (_, _, seen) in found.items()})
+
+    def _within(self, every: dict[SID, dict[SID, str]]) -> dict[SID, dict[SID, str]]:
+        """Return the views with as many differences as fit: the same share of each that has more."""
+        total = sum(map(len, every.values()))
+        if total <= _MOST_OF_ALL:
+            self.left_out = 0
+            return every
+        share = max(_LEAST_OF_ONE, _MOST_OF_ALL // sum(map(bool, every.values())))
+        shown = {sid: seen if len(seen) <= share else dict(islice(seen.items(), share)) for sid, seen in every.items()}
+        self.left_out = total - sum(map(len, shown.values()))
+        return shown
 
 
 def differences(answer: Answer, entries: Mapping[str, Entry], doubted: Mapping[str, Entry]) -> dict[SID, str]:

@@ -47,12 +47,12 @@ def form_of(method: Method) -> dict[str, Any]:
     """
     said = signature_of(method)
     found: dict[str, Any] = {
-        "signature": method.signature[:_LONGEST],
+        "signature": _cut(method.signature),
         "is_read": method.is_read,
         "is_stream": method.is_stream,
     }
     if summary := " ".join(said.doc.partition("\n\n")[0].split()):
-        found["doc"] = summary[:_LONGEST]
+        found["doc"] = _cut(summary)
     if said.parameters is not None:
         schemas = Schemas({})
         found["parameters"] = [
@@ -113,9 +113,13 @@ def kind_of_input(schema: Schema) -> tuple[str, bool, list[Any]]:
     return _WORDS.get(str(name), "json"), False, []
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
 def _words(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else attempt(inspect.formatannotation, annotation, default="")
-    return text[:_LONGEST] if isinstance(text, str) else ""
+    return _cut(text) if isinstance(text, str) else ""
 
 
 def _json(default: Any) -> str | None:

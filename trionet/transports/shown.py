@@ -53,7 +53,11 @@ class Dashboard(Protocol):
     """The dashboard of a node: the files of its page, and the stream of what it shows."""
 
     async def file(self, name: str) -> PageFile | None:
-        """Return a file of the page; None if there is none with that name."""
+        """Return a file of the page; None if there is none with that name.
+
+        Raises:
+            OSError: it can't be read.
+        """
 
     def stream(self, query: Mapping[str, str], abort: Callable[[], None]) -> AsyncGenerator[bytes]:
         """Return the events of a viewer's stream, by what it looks at; ``abort()`` ends it if it doesn't read its end.

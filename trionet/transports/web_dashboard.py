@@ -1,4 +1,4 @@
-"""The dashboard on a node's HTTP face: ``GET /``, the files of the page, and the stream of what it shows.
+"""The dashboard on a node's HTTP face: the page at ``/`` and ``/dashboard``, its files, and the stream of its topics.
 
 The page and its files have no data in them, and are for anyone; the stream needs the scope ``read`` where the node has
 a key. A browser gets its token by a ticket; see `web_tickets`.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quart import Response, g, request
 
 from trionet.codec import JSON
-from trionet.errors import MethodNotFound, NotFound, TrionetError
+from trionet.errors import MethodNotFound, NotFound, TemporarilyUnavailable, TrionetError
 from trionet.message import LOCAL, Call
 from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import bearer_token
@@ -65,6 +65,8 @@ PAGE_HEADERS: Final = {
 """The headers of the page and of all its files."""
 
 _PAGE: Final = "index.html"
+_PLACES: Final = ("/", "/dashboard")
+"""Where the page is; its own links fit both."""
 _USED: Final = (
     "this link has been used, or is older than a minute: run trionet dashboard again; if it was not you who has used "
     "it, somebody else on your machine has, who may see what you may"
@@ -75,22 +77,9 @@ _CHECK_S: Final = 15.0
 
 
 def add_dashboard(app: QuartTrio, pages: Pages, handler: Handler, config: NodeConfig, access: WebAccess | None) -> None:
-    """Add the page, its files and its stream; a route of the user's for ``/`` goes first."""
+    """Add the page, its files and its stream; routes of the user's for its places go first."""
     limit_bytes = config.max_message_bytes
-
-    async def page() -> Response:
-        if "text/html" not in request.headers.get("Accept", ""):
-            return error_response(
-                MethodNotFound("paths are /<gid>/<service>/<method>; a browser gets the dashboard here"),
-                limit_bytes,
-                headers=_DATA_HEADERS,
-            )
-        return await _file(pages.dashboard, _PAGE, limit_bytes)
-
-    @app.before_serving
-    async def add_page() -> None:
-        if not any(rule.rule == "/" for rule in app.url_map.iter_rules()):
-            app.add_url_rule("/", "dashboard_page", page, methods=["GET"])
+    _add_page(app, pages, limit_bytes)
 
     @app.get("/dashboard/<name>")
     async def dashboard_file(name: str) -> Response:
@@ -117,6 +106,26 @@ def add_dashboard(app: QuartTrio, pages: Pages, handler: Handler, config: NodeCo
     _add_sessions(app, access)
 
 
+def _add_page(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
+    """Add the page where the user has no route."""
+
+    async def page() -> Response:
+        if "text/html" not in request.headers.get("Accept", ""):
+            return error_response(
+                MethodNotFound("paths are /<gid>/<service>/<method>; a browser gets the dashboard here"),
+                limit_bytes,
+                headers=_DATA_HEADERS,
+            )
+        return await _file(pages.dashboard, _PAGE, limit_bytes)
+
+    @app.before_serving
+    async def add_page() -> None:
+        taken = {rule.rule for rule in app.url_map.iter_rules()}
+        for place in _PLACES:
+            if place not in taken:
+                app.add_url_rule(place, "dashboard_page", page, methods=["GET"])
+
+
 def _question(requester: Requester) -> Call:
     """Return the call that stands for a stream where the node's policy is asked: who may not make it sees nothing."""
     principal, forwarder = requester.principals(None, None)
@@ -130,9 +139,11 @@ def _add_sessions(app: QuartTrio, access: WebAccess | None) -> None:
     @app.post("/dashboard/ticket")
     async def dashboard_ticket() -> Response:
         requester: Requester = g.get("requester", ANYONE)
-        if requester.grant.expires_s is None:
-            return _json({})  # none is needed
-        return _json({"ticket": tickets.put(bearer_token(request.headers.getlist("Authorization")))})
+        pages = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint == "dashboard_page"}
+        found = {} if _PLACES[0] in pages else {"page": _PLACES[1]}
+        if requester.grant.expires_s is not None:  # else none is needed
+            found["ticket"] = tickets.put(bearer_token(request.headers.getlist("Authorization")))
+        return _json(found)
 
     @app.post("/dashboard/session")
     async def dashboard_session() -> Response:
@@ -182,7 +193,11 @@ def _aborting(scope: Any) -> Callable[[], None]:
 
 
 async def _file(dashboard: Dashboard, name: str, limit_bytes: int) -> Response:
-    file = await dashboard.file(name)
+    try:
+        file = await dashboard.file(name)
+    except OSError as exc:  # such as too many open files
+        error = TemporarilyUnavailable(f"the file {name} can't be read now: {exc.strerror}")
+        return error_response(error, limit_bytes, headers=_DATA_HEADERS)
     if file is None:
         return error_response(NotFound(f"the dashboard has no file {name!r:.80}"), limit_bytes, headers=_DATA_HEADERS)
     response = Response(file.content, headers=PAGE_HEADERS, content_type=file.content_type)

@@ -103,7 +103,9 @@ def error_of(exc: HTTPException, limit_bytes: int) -> TrionetError:
     if isinstance(exc, RequestEntityTooLarge):
         return MessageTooLarge(f"the request is over the limit of {limit_bytes:,} bytes: max_message_bytes")
     if isinstance(exc, MethodNotAllowed):
-        return MalformedRequest("call with PUT or POST")
+        methods = sorted(exc.valid_methods or ())
+        is_call = not methods or "PUT" in methods
+        return MalformedRequest("call with PUT or POST" if is_call else f"this path is for {', '.join(methods)}")
     if exc.code == HTTPStatus.NOT_FOUND:
         return MethodNotFound("paths are /<gid>/<service>/<method>")
     if (exc.code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:  # from the user's code around a call that may have run

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { argumentsOf, defaultOf, FieldError, fieldOf, fieldText, hasDefault, parsed } from "../../../trionet/dashboard/static/arguments.js";
+import { argumentsOf, defaultOf, FieldError, fieldOf, fieldText, hasDefault, isLeftOut, parsed } from "../../../trionet/dashboard/static/arguments.js";
 import { asCurl, asPython, python, quoted } from "../../../trionet/dashboard/static/copy-as.js";
-import { agreementOf, matrixOf, wordsOf } from "../../../trionet/dashboard/static/group-views.js";
+import { agreementOf, inOrder, matrixOf, wordsOf } from "../../../trionet/dashboard/static/group-views.js";
 import { countOf, filtered, sectionsOf } from "../../../trionet/dashboard/static/method-list.js";
 import { explained, stairPath, stairsOf, timeScale, treeOf } from "../../../trionet/dashboard/static/rumor-layout.js";
 import { linesOf, streamed, streamRequestOf } from "../../../trionet/dashboard/static/stream-call.js";
@@ -54,6 +54,16 @@ test("arguments go by position up to the first that is left out, and then by nam
   assert.deepEqual(argumentsOf(places, { y: given("3") }).errors, { y: "give x, too: it comes before" });
   assert.equal(hasDefault({ kind: "either", shown_default: "<object>" }), true);
   assert.deepEqual([defaultOf({ default: "null" }), defaultOf({ shown_default: "f()" }), defaultOf({})], ["none", "f()", ""]);
+});
+
+test("an emptied field stands for the default, unless to be empty is a value", () => {
+  const types = { int: true, float: true, json: true, list: true, datetime: true, uuid: true, str: false, bytes: false };
+  for (const [type, isDefault] of Object.entries(types)) {
+    assert.equal(isLeftOut({ kind: "either", type, default: "null" }, " "), isDefault, type);
+    assert.equal(isLeftOut({ kind: "either", type }, ""), false, `${type}, which is needed`);
+    assert.equal(isLeftOut({ kind: "either", type, default: "null" }, "1"), false, `${type}, written`);
+  }
+  assert.equal(isLeftOut({ kind: "rest", type: "str" }, ""), true);
 });
 
 test("an error of the node finds its field", () => {
@@ -179,6 +189,14 @@ test("the user's own services come first, and a filter finds methods by their wo
   assert.deepEqual(filtered(sections, "shop.add").map((one) => one.services[0].methods[0].key), ["group/shop/add"]);
   assert.equal(countOf(filtered(sections, "STOCK")), "1 method");
   assert.equal(filtered(sections, "nothing").length, 0);
+});
+
+test("who is in a group is listed by address, its numbers by value", () => {
+  const members = { a: "10.0.0.1:8110", b: "10.0.0.1:8099", c: "10.0.0.1:8100" };
+  const label = (sid) => members[sid];
+  assert.deepEqual(inOrder(members, label).map(([sid]) => sid), ["b", "c", "a"]);
+  const { columns, rows } = matrixOf({ here: true, same: 1, size: 3, members, views: { a: { kind: "absent" }, b: { kind: "absent" } } }, label);
+  assert.deepEqual([columns, rows.map((row) => row.sid)], [["b", "c", "a"], ["", "b", "a"]]);
 });
 
 test("a group's matrix has a row for those that agree, and one for each that differs", () => {

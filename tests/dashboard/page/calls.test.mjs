@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { answerText } from "../../../trionet/dashboard/static/call-cancel.js";
 import { Clock, below, idOf, leftOf, matcher, stateOf, summaryOf, treeOf, visibleRows } from "../../../trionet/dashboard/static/call-tree.js";
-import { HISTORY_S, Histories, errorsText, pathOf, rowsOf, sorted } from "../../../trionet/dashboard/static/method-table.js";
+import { HISTORY_S, Histories, errorsText, nameOf, pathOf, rowsOf, sorted } from "../../../trionet/dashboard/static/method-table.js";
 import { rangeOf, scrollFor } from "../../../trionet/dashboard/static/virtual-rows.js";
 
 const call = (more = {}) => ({ node: "a", service: "shop", method: "order", begun: 100, ...more });
@@ -143,4 +143,9 @@ test("a history has two minutes, with gaps where nobody looked", () => {
   assert.equal(pathOf([{ time: 1 }], "per_s", 1, 120, 22), "");
   histories.trim(131 + HISTORY_S + 1);
   assert.deepEqual(histories.of("x"), []);
+});
+
+test("calls of methods that are not registered have a name for people, and are found by it", () => {
+  const rows = rowsOf({ "_OTHER/_OTHER": { served: { total: 1 } }, "shop/sell": { served: { total: 2 } } }, "served");
+  assert.deepEqual(sorted(rows, {}, "not registered").map(nameOf), ["all others, not registered"]);
 });

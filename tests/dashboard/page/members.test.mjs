@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { countsOf, findingsOf, labelsOf, linesOf, matches, opinionsOf, pageOf, rowsOf, sorted, suspectersOf, tagTexts, wordsOf } from "../../../trionet/dashboard/static/members.js";
+import { countsOf, findingsOf, goneWords, labelsOf, linesOf, matches, opinionsOf, pageOf, rowsOf, sorted, suspectersOf, tagTexts, wordsOf } from "../../../trionet/dashboard/static/members.js";
 
 const member = (status, more = {}) => ({ address: "10.0.0.1:1", status, incarnation: 0, since: 100, tags: {}, ...more });
 const cluster = (members, views = {}) => ({ self: "a", members, views });
@@ -111,4 +111,9 @@ test("what a member says of itself is bounded, whatever it says", () => {
   assert.equal(Object.values(countsOf(view.members)).reduce((sum, count) => sum + count), 2);
   findingsOf(view, opinionsOf(view), { a: { health: "bad" } });
   linesOf(view, opinionsOf(view));
+});
+
+test("a member that can't be asked any more is told from one that may answer", () => {
+  assert.deepEqual(["failed", "left", "suspect", "alive"].map((status) => goneWords({ status })), ["has failed", "has left", "", ""]);
+  assert.equal(goneWords(undefined), "");
 });

@@ -75,6 +75,7 @@ test("a node that is silent for longer than its comments take is lost", async ()
   await world.settle();
   assert.equal(stream.state.state, "lost");
   assert.equal(stream.state.text, "the node is silent");
+  assert.equal(stream.state.heardAt, stream.state.since - SILENCE_MS, "what is on the page is from then");
 });
 
 test("401 asks for a token, and is not tried again without one", async () => {

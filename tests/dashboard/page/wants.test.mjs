@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { combined, covers, halves, OF_LIMIT, uncovered } from "../../../trionet/dashboard/static/wants.js";
+import { combined, covers, halves, OF_LIMIT, uncovered, wellFormed } from "../../../trionet/dashboard/static/wants.js";
 
 test("wants add up: all topics, the SIDs up to the limit, and the first single ones", () => {
   const many = Array.from({ length: 100 }, (_, index) => `sid${index}`);
@@ -38,4 +38,12 @@ test("the two halves of a want are the want", () => {
   assert.deepEqual(looked, { topics: ["details", "node"], of: ["a"], node: "n" });
   assert.deepEqual(halves(null), [null, null]);
   assert.deepEqual(halves({ topics: ["node"], node: "n" })[0], null);
+});
+
+test("what a mistyped address names is not asked for, and all else is", () => {
+  const sid = "0123456789";
+  assert.deepEqual(wellFormed({ topics: ["node"], node: sid, of: [sid, "x"], rumor: "all:1f" }), { topics: ["node"], node: sid, of: [sid], rumor: "all:1f" });
+  for (const wrong of ["x", `${sid}0`, `${sid}\n`, "0123456ABC", "../../etc"]) assert.deepEqual(wellFormed({ topics: ["node"], node: wrong }), { topics: ["node"] }, wrong);
+  for (const wrong of ["all", ":1f", `all:${"1".repeat(300)}`]) assert.deepEqual(wellFormed({ topics: ["rumor"], rumor: wrong }), { topics: ["rumor"] }, wrong);
+  assert.equal(wellFormed(null), null);
 });

@@ -45,6 +45,8 @@ _HOURS: Final = 8
 _MOST_HOURS: Final = 24 * 365
 _WITHIN_S: Final = 10.0
 _MOST_ANSWER_BYTES: Final = 65536
+_OTHER_PAGE: Final = "/dashboard"
+"""Where it is if the program has a page of its own at ``/``."""
 _OK: Final = 200
 _PROTECTED: Final = (401, 403)
 
@@ -103,7 +105,8 @@ async def page_url(node: NodeAddress, access: Access, scope: str, hours: float) 
         partial(_ticket, node, token, ca_file, access.settings), abandon_on_cancel=True
     )
     ticket = answer.get("ticket")
-    return f"{'http' if ca_file is None else 'https'}://{node}/" + (f"#token={ticket}" if ticket else "")
+    page = _OTHER_PAGE if answer.get("page") == _OTHER_PAGE else "/"
+    return f"{'http' if ca_file is None else 'https'}://{node}{page}" + (f"#token={ticket}" if ticket else "")
 
 
 def _token_of(access: Access, scope: str, hours: float) -> str | None:

@@ -12,6 +12,7 @@ import { Session, tokenOfFragment } from "./session.js";
 import { Store } from "./store.js";
 import { Streams } from "./streams.js";
 import { Tabs } from "./tabs.js";
+import { wellFormed } from "./wants.js";
 
 const FRAME_WANTS = { topics: ["cluster"] };
 const DEBOUNCE_MS = 120;
@@ -102,7 +103,7 @@ class App {
 
   /** Change what the open panel wants of the stream. */
   want(want) {
-    this.store.want("panel", Array.isArray(want) ? { topics: want } : want);
+    this.store.want("panel", wellFormed(Array.isArray(want) ? { topics: want } : want));
   }
 
   #place(name) {
@@ -148,7 +149,7 @@ class App {
 
   #sessionChanged(what, text) {
     this.frame.showSession(this.session.known);
-    if (what === "refused") this.askToken(text);
+    if (what === "refused") this.askToken(this.session.token ? text : "");
     else this.asking?.abort();
     if (what === "token") this.tabs.retry();
   }

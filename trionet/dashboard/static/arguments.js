@@ -107,6 +107,13 @@ export function hasDefault(parameter) {
   return parameter.kind === "rest" || parameter.kind === "named" || "default" in parameter || "shown_default" in parameter;
 }
 
+/** Whether a field with this text stands for the default: an emptied one does, unless to be empty is a value of its own. */
+export function isLeftOut(parameter, text) {
+  const isWord = parameter.type === "str" || parameter.type === "bytes";
+  const isMany = parameter.kind === "rest" || parameter.kind === "named";
+  return hasDefault(parameter) && text.trim() === "" && (isMany || !isWord);
+}
+
 /** The default of a parameter in words, or "". */
 export function defaultOf(parameter) {
   if ("shown_default" in parameter) return parameter.shown_default;

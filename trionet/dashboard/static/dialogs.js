@@ -49,7 +49,7 @@ export function askToken(reason, signal) {
         { class: "stack", onsubmit: submit },
         reason ? h("p", { class: "muted" }, reason) : null,
         h("label", { class: "stack" }, "Token", field),
-        h("p", { id: "token-how", class: "muted" }, "From a terminal with the key, ", h("code", null, "trionet dashboard ADDRESS"), " opens this page with one. Or make one: ", h("code", null, "trionet keys token --key-file FILE --scope read")),
+        h("p", { id: "token-how", class: "muted" }, "From a terminal with the key, ", h("code", null, `trionet dashboard ${location.host} --key-file FILE`), " opens this page with one. Or make one: ", h("code", null, "trionet keys token --key-file FILE --scope read")),
         h("div", { class: "actions" }, h("button", { type: "submit", class: "button primary" }, "Use this token")),
       ),
     ];

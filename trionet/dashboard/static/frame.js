@@ -45,7 +45,7 @@ export class Frame {
     if (link.state === "lost" && !this.lostAt) this.speak("No connection to the node.");
     if (link.state === "live" && this.lostAt) this.speak("Connected again.");
     if (link.state === "lost") {
-      this.lostAt ??= Date.now();
+      this.lostAt ??= link.heardAt ?? Date.now();
       this.countdown = setInterval(() => this.#showOutage(), 1000);
     } else if (link.state === "live" || link.state === "idle") this.lostAt = undefined;
     this.#showOutage();

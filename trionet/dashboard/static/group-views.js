@@ -19,19 +19,32 @@ export function wordsOf(view) {
  * The matrix of a group: {columns: [SID], rows: [{sid, cells, text}]}.
  *
  * The columns are the members that this node has, and those that another one has in addition; of a group that is listed
- * in part only those about which the views differ. The first row, whose sid is "", is of all that agree.
+ * in part only those about which the views differ. The first row, whose sid is "", is of all that agree. Both are in the
+ * order of what `label` says of a SID.
  */
-export function matrixOf(group) {
-  const views = Object.entries(group.views ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-  const listed = Object.keys(group.members ?? {});
+export function matrixOf(group, label = (sid) => sid) {
+  const views = inOrder(group.views, label);
+  const listed = inOrder(group.members, label).map(([sid]) => sid);
   const lacked = views.flatMap(([, view]) => view.lacking ?? []);
   const members = new Set([...listed, ...lacked]);
-  const extras = [...new Set(views.flatMap(([, view]) => view.having ?? []))].filter((sid) => !members.has(sid)).sort();
+  const extras = [...new Set(views.flatMap(([, view]) => view.having ?? []))].filter((sid) => !members.has(sid)).sort(comparing(label));
   const isWhole = listed.length >= (group.size ?? 0);
-  const columns = [...(isWhole ? listed : [...new Set(lacked)].sort()), ...extras];
+  const columns = [...(isWhole ? listed : [...new Set(lacked)].sort(comparing(label))), ...extras];
   const rows = views.map(([sid, view]) => ({ sid, text: wordsOf(view), cells: columns.map((column) => cellOf(view, column, members.has(column))) }));
   if (group.here) rows.unshift({ sid: "", text: "", cells: columns.map((column) => (members.has(column) ? "has" : "none")) });
   return { columns, rows };
+}
+
+const natural = new Intl.Collator("en", { numeric: true });
+
+function comparing(label) {
+  return (one, other) => natural.compare(label(one), label(other));
+}
+
+/** The entries of an object that is keyed by SID, in the order of what `label` says of a SID. */
+export function inOrder(bySid, label) {
+  const order = comparing(label);
+  return Object.entries(bySid ?? {}).sort(([one], [other]) => order(one, other));
 }
 
 function cellOf(view, sid, isMember) {

@@ -154,6 +154,13 @@ function compared(one, other, descending) {
   return descending ? -order : order;
 }
 
+const GONE_WORDS = { failed: "has failed", left: "has left" };
+
+/** What has become of a member that nobody can ask any more, in words; "" of all others. */
+export function goneWords(member) {
+  return GONE_WORDS[member?.status] ?? "";
+}
+
 /** Sort rows by a column; equal ones by address, so that the order is steady. */
 export function sorted(rows, column, descending = false) {
   const value = VALUES[column] ?? ((row) => row[column]);

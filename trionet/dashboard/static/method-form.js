@@ -1,6 +1,6 @@
 // A form made from a method's signature: one field a parameter, typed; what is wrong is told at the field.
 
-import { argumentsOf, defaultOf, fieldOf, fieldText, hasDefault, HINTS } from "./arguments.js";
+import { argumentsOf, defaultOf, fieldOf, fieldText, hasDefault, HINTS, isLeftOut } from "./arguments.js";
 import { cut } from "./format.js";
 import { h, setAttr, setText } from "./dom.js";
 
@@ -73,7 +73,8 @@ class Field {
       "div",
       { class: "form-row" },
       h("label", { class: "form-name", for: this.id }, h("code", null, `${STARS[parameter.kind] ?? ""}${parameter.name}`), h("span", { class: "form-type muted" }, cut(about, 120))),
-      h("div", { class: "form-value" }, this.input, this.modes, this.usesDefault?.label, this.isNull?.label),
+      h("div", { class: "form-value" }, this.input, this.modes),
+      h("div", { class: "form-choices" }, this.usesDefault?.label, this.isNull?.label),
       this.error,
     );
     this.#fill(before);
@@ -136,7 +137,7 @@ class Field {
   }
 
   #touched() {
-    if (this.usesDefault) this.usesDefault.box.checked = false;
+    if (this.usesDefault) this.usesDefault.box.checked = isLeftOut(this.parameter, this.input.value);
     if (this.isNull) this.isNull.box.checked = false;
     this.mark("");
     this.#dim();

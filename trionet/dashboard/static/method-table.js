@@ -27,13 +27,20 @@ export function rowsOf(methods, side, hasRates = true) {
     });
 }
 
+const OTHERS = "_OTHER/_OTHER"; // as in the metrics
+
+/** The name of a row for people. */
+export function nameOf(row) {
+  return row.name === OTHERS ? "all others, not registered" : row.name;
+}
+
 /** The rows whose names have all the words, in order; those without a value come last, either way. */
 export function sorted(rows, { by = "per_s", descending = true } = {}, text = "") {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const { of } = COLUMNS.find((column) => column.id === by) ?? COLUMNS[1];
   const sign = descending ? -1 : 1;
   return rows
-    .filter((row) => words.every((word) => row.name.toLowerCase().includes(word)))
+    .filter((row) => words.every((word) => nameOf(row).toLowerCase().includes(word)))
     .sort((a, b) => {
       const [left, right] = [of(a), of(b)];
       if (left === right) return a.name < b.name ? -1 : 1;

@@ -88,7 +88,7 @@ class ClusterPanel {
     this.ringCard.hidden = !ring;
     this.table.element.hidden = ring;
     this.card.show(all.find((row) => row.sid === this.picked), opinions, opinions.asked);
-    this.#showFindings(findingsOf(cluster, opinions, details));
+    this.#showFindings(findingsOf(cluster, opinions, details), cluster.views_more);
     this.#arrange(ring);
     if (ring) this.ring.show({ cluster, rows, opinions, picked: this.picked, counts });
     else this.table.show({ cluster, rows, total: all.length, picked: this.picked });
@@ -164,10 +164,11 @@ class ClusterPanel {
     this.draw();
   }
 
-  #showFindings(findings) {
+  #showFindings(findings, unshown) {
     const most = this.allFindings ? findings.length : FINDINGS;
     const items = findings.slice(0, most).map((finding) => ({ ...finding, key: finding.kind === "slow" ? "slow" : `${finding.kind} ${finding.sid}` }));
     if (findings.length > FINDINGS) items.push({ key: "more", more: findings.length - items.length });
+    if (unshown > 0) items.push({ key: "unshown", unshown });
     keyed(this.findings, items, (item) => item.key, (item) => this.#makeFinding(item), (element, item) => this.#updateFinding(element, item));
   }
 
@@ -177,11 +178,13 @@ class ClusterPanel {
   }
 
   #makeFinding(item) {
+    if (item.key === "unshown") return h("li", { class: "muted" });
     if (item.key === "more") return h("li", null, h("button", { type: "button", class: "button quiet", onclick: () => this.#toggleFindings() }));
     return h("li", { class: "finding", "data-kind": item.kind }, h("div", { class: "finding-head" }, stateBadge(item.state, ""), h("a", { class: "mono" }), " ", h("span", { class: "finding-what" })), h("ul", { class: "finding-views" }));
   }
 
   #updateFinding(element, item) {
+    if (item.key === "unshown") return setText(element, `${item.unshown} more differences of views are not shown: there are too many`);
     if (item.key === "more") return setText(element.firstChild, item.more ? `and ${item.more} more` : "Show fewer");
     const [head, views] = element.children;
     setState(head.children[0], item.state, "");

@@ -1,6 +1,6 @@
 // The groups of the node, and where other nodes hold something else under the same name.
 
-import { agreementOf, CELLS, matrixOf, wordsOf } from "./group-views.js";
+import { agreementOf, CELLS, inOrder, matrixOf, wordsOf } from "./group-views.js";
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
 import { count, cut, plural } from "./format.js";
 import { glyph, setGlyph, setState, stateBadge } from "./states.js";
@@ -36,7 +36,9 @@ class GroupsPanel {
     setText(this.title, plural(rows.length, "group"));
     keyed(this.body, rows, ([gid]) => gid, makeRow, (row, [gid, group]) => this.#updateRow(row, gid, group));
     const gid = this.gid ?? "all";
-    if (Object.hasOwn(groups, gid)) this.#showDetail(gid, groups[gid]);
+    const isKnown = Object.hasOwn(groups, gid);
+    for (const part of [this.about, this.call]) setAttr(part, "hidden", !isKnown);
+    if (isKnown) this.#showDetail(gid, groups[gid]);
     else setText(this.name, `${cut(gid, 80)}: no known node has such a group`);
   }
 
@@ -64,10 +66,8 @@ class GroupsPanel {
     this.legend = h("p", { class: "cell-legend muted" }, ...Object.entries(CELLS).map(([kind, words]) => h("span", { class: "legend-item" }, cellGlyph(kind), words)));
     this.members = h("ul", { class: "group-members" });
     this.rest = h("p", { class: "muted" });
-    this.detail.append(
-      h("div", { class: "card-head" }, this.name, h("span", { class: "grow" }), this.call),
-      h("div", { class: "card-body stack" }, this.rule, this.subset, this.templates, this.agreement, this.views, this.matrix, this.legend, h("h3", null, "Members"), this.members, this.rest),
-    );
+    this.about = h("div", { class: "card-body stack" }, this.rule, this.subset, this.templates, this.agreement, this.views, this.matrix, this.legend, h("h3", null, "Members"), this.members, this.rest);
+    this.detail.append(h("div", { class: "card-head" }, this.name, h("span", { class: "grow" }), this.call), this.about);
   }
 
   #showDetail(gid, group) {
@@ -79,17 +79,18 @@ class GroupsPanel {
     setText(this.templates, (group.templates ?? []).length ? `Its templates: ${group.templates.map((one) => cut(one, 40)).join(", ")}` : "");
     const { state, text } = agreementOf(group);
     setState(this.agreement, state, text);
-    const views = Object.entries(group.views);
+    const label = (sid) => group.members[sid] ?? this.app.label(sid);
+    const views = inOrder(group.views, label);
     keyed(this.views, views, ([sid]) => sid, ([sid]) => h("li", null, h("a", { class: "mono", href: this.app.hash("node", [sid]) }), h("span")), (item, [sid, view]) => {
       setText(item.firstChild, this.app.label(sid));
       setText(item.lastChild, ` ${wordsOf(view)}`);
     });
-    const matrix = matrixOf(group);
+    const matrix = matrixOf(group, label);
     const isDrawn = views.length > 0 && matrix.columns.length <= MOST_COLUMNS && matrix.columns.length > 0;
     setAttr(this.matrix, "hidden", !isDrawn);
     setAttr(this.legend, "hidden", !isDrawn);
     if (isDrawn) this.#drawMatrix(gid, group, matrix);
-    const members = Object.entries(group.members);
+    const members = inOrder(group.members, label);
     keyed(this.members, members, ([sid]) => sid, ([sid]) => h("li", null, h("a", { class: "mono", href: this.app.hash("node", [sid]) })), (item, [, address]) => setText(item.firstChild, address));
     const left = group.size - members.length;
     setText(this.rest, left > 0 ? `and ${count(left)} more: groups.get("${gid}") returns all` : members.length ? "" : "It has no members.");

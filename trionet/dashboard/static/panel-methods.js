@@ -2,7 +2,7 @@
 
 import { h, keyed, setAttr, setText, svg } from "./dom.js";
 import { count, cut, ms, plural, rate } from "./format.js";
-import { COLUMNS, Histories, errorsText, pathOf, rowsOf, sorted } from "./method-table.js";
+import { COLUMNS, Histories, errorsText, nameOf, pathOf, rowsOf, sorted } from "./method-table.js";
 
 const TICK_MS = 1000;
 const MOST_SHOWN = 200;
@@ -114,7 +114,7 @@ class Panel {
   #updateRow(element, row, now) {
     const [name, perSecond, rates, p50, p99, latencies, errors, outcomes, total] = element.cells;
     const history = histories.of(`${this.sid} ${this.side} ${row.name}`);
-    setText(name, row.name);
+    setText(name, nameOf(row));
     setText(perSecond, rate(row.per_s));
     setAttr(rates.firstChild.firstChild, "d", pathOf(history, "per_s", now, WIDTH, HEIGHT));
     setText(p50, ms(row.p50_ms));

@@ -2,7 +2,7 @@
 
 import { h, keyed, setAttr, setStyle, setText, showPairs } from "./dom.js";
 import { age, bytes, clock, count, cut, plural, rate, seconds } from "./format.js";
-import { wordsOf } from "./members.js";
+import { goneWords, wordsOf } from "./members.js";
 import { Growth, linesOfLog, settingsOf, stateOfLevel, tasksOf } from "./node-facts.js";
 import { setState, stateBadge } from "./states.js";
 
@@ -63,8 +63,10 @@ class NodePanel {
   }
 
   #problem(member, node) {
-    if (node?.error) return `It gives no figures: ${node.error}.${node.status ? " What is shown is the last that it gave." : ""}`;
-    if (!member && !node) return `No member of this cluster has the SID ${cut(this.sid, 80)}.`;
+    const last = node?.status ? " What is shown is the last that it gave." : "";
+    if (goneWords(member)) return `It ${goneWords(member)}, and can't be asked.${last}`;
+    if (!member && !node?.status) return `No member of this cluster has the SID ${cut(this.sid, 80)}.`;
+    if (node?.error) return `It gives no figures: ${node.error}.${last}`;
     if (!node && member?.status !== "alive") return `It is ${member.status}, so it may not answer.`;
     return "";
   }

@@ -2,6 +2,7 @@
 
 import { h, keyed, setAttr, setText } from "./dom.js";
 import { clock, cut, ms, plural, short } from "./format.js";
+import { goneWords } from "./members.js";
 import { MethodCard } from "./method-card.js";
 import { countOf, MethodList, sectionsOf } from "./method-list.js";
 import { setState, stateBadge } from "./states.js";
@@ -83,7 +84,7 @@ class ServicesPanel {
     this.#ask(groups[this.target.name]);
     const document = this.#document();
     const [, , service, method] = this.route.segments;
-    const sections = document ? sectionsOf(document, this.target) : [];
+    const sections = document && !this.#whyNone(document) ? sectionsOf(document, this.target) : [];
     const kind = this.target.kind === "node" ? "node" : this.target.kind;
     this.list.show(sections, `${kind}/${service}/${method}`);
     setText(this.about, this.#aboutText(document, sections, size));
@@ -108,9 +109,21 @@ class ServicesPanel {
   }
 
   #aboutText(document, sections, size) {
+    const none = this.#whyNone(document);
+    if (none) return none;
     if (!document) return "Asking for its methods…";
-    if (document.error) return `Its methods are not known: ${document.error}`;
     return `${countOf(sections)} on ${cut(placeOf(this.target, size), 80)}`;
+  }
+
+  /** Why no method of the target can be called; "" where they are known. */
+  #whyNone(document) {
+    const { kind, name } = this.target;
+    const groups = this.app.store.get("groups");
+    if (kind !== "node" && groups && !groups[name]?.here) return `This node has no group ${cut(name, 80)}.`;
+    const member = kind === "node" ? this.app.member(name) : undefined;
+    if (kind === "node" && !member) return `No member of this cluster has the SID ${cut(name, 80)}.`;
+    if (goneWords(member)) return `Its methods are not known: it ${goneWords(member)}.`;
+    return document?.error ? `Its methods are not known: ${document.error}` : "";
   }
 
   #showNames(groups) {
@@ -125,14 +138,15 @@ class ServicesPanel {
   #showCard(document, service, method, size) {
     const services = this.target.kind === "whole" ? document?.group : document?.local;
     const form = Object.hasOwn(services ?? {}, service) && Object.hasOwn(services[service], method) ? services[service][method] : undefined;
-    if (form) {
+    if (form && (this.card.isOf(this.target, service, method) || !this.#whyNone(document))) {
       const again = this.again?.key === this.#keyOf(service, method) ? this.again : undefined;
       this.again = undefined;
       this.card.show({ target: this.target, service, method, form, size, before: again?.written, past: again?.shown });
-    } else if (!document && method) {
+    } else if (!document && method && !this.#whyNone()) {
       if (!this.card.isOf(this.target, service, method)) this.card.showNone("Asking for its methods…");
     } else {
-      this.card.showNone(method ? `There is no method ${service}.${method} here.` : "Choose a method from the list: a form is made from its signature.");
+      const none = this.#whyNone(document);
+      this.card.showNone(none || method ? none || `There is no method ${service}.${method} here.` : "Choose a method from the list: a form is made from its signature.");
     }
   }
 

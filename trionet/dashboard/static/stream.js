@@ -6,7 +6,9 @@ import { EventReader } from "./events.js";
 
 export const FIRST_RETRY_MS = 500;
 export const LAST_RETRY_MS = 15_000;
-export const SILENCE_MS = 40_000; // the node sends a comment every 15 s
+export const SILENCE_MS = 12_000; // the node sends a comment every 5 s
+
+const SILENT = "the node is silent";
 
 /** The wait before attempt number `failures`, with jitter, so that many pages don't come at once. */
 export function retryAfterMs(failures, random) {
@@ -35,7 +37,7 @@ export class Stream {
    *   url: of the stream, without a query.
    *   session: gives headers(), and hears refused() when the node wants a token.
    *   onMessage(topic, data, whole): whole is true for the first message of a topic.
-   *   onState(state): {state, since (ms), text?, retryAt? (ms)}.
+   *   onState(state): {state, since (ms), text?, retryAt? (ms), heardAt? (ms)}; heardAt, of a node that is silent.
    */
   constructor({ url, session, onMessage, onState, surroundings = globalThis }) {
     Object.assign(this, { url, session, onMessage, onState, surroundings });
@@ -111,7 +113,7 @@ export class Stream {
     let timer = null;
     const heard = () => {
       this.surroundings.clearTimeout(timer);
-      timer = this.surroundings.setTimeout(() => controller.abort(new Error("the node is silent")), SILENCE_MS);
+      timer = this.surroundings.setTimeout(() => controller.abort(new Error(SILENT)), SILENCE_MS);
     };
     heard();
     return { heard, end: () => this.surroundings.clearTimeout(timer) };
@@ -127,7 +129,9 @@ export class Stream {
     if (controller !== this.#controller) return;
     this.#failures += 1;
     const wait = retryAfterMs(this.#failures, this.surroundings.Math.random());
-    this.#show("lost", { text, retryAt: this.surroundings.Date.now() + wait });
+    const now = this.surroundings.Date.now();
+    const silent = text === SILENT ? { heardAt: now - SILENCE_MS } : {};
+    this.#show("lost", { text, retryAt: now + wait, ...silent });
     this.#timer = this.surroundings.setTimeout(() => this.#run(this.#query), wait);
   }
 

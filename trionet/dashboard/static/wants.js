@@ -19,6 +19,19 @@ export function combined(wants) {
   return { ...sum, topics: [...topics].sort(), of: [...of].sort() };
 }
 
+const SID = /^[0-9a-f]{10}$/;
+const RUMOR = /^(?=.{1,300}$)[^:]+:/s;
+
+/** A want without the names that no node could have: the address of a page may be cut or mistyped, and a stream refuses them. */
+export function wellFormed(want) {
+  if (!want) return want;
+  const { of, node, rumor, ...rest } = want;
+  if (of) rest.of = of.filter((sid) => SID.test(sid));
+  if (SID.test(node ?? "")) rest.node = node;
+  if (RUMOR.test(rumor ?? "")) rest.rumor = rumor;
+  return rest;
+}
+
 /** Whether a stream of `given` serves the topic as `want` needs it. */
 export function covers(given, want, topic) {
   if (!given?.topics?.includes(topic)) return false;

@@ -42,10 +42,12 @@ class _GlancingTopic(Topic):
 
 
 class ClusterTopic(_GlancingTopic):
-    """``{self, cluster, now, members: {SID: {address, status, incarnation, since, tags, by}}, views, more}``.
+    """``{self, cluster, now, members, views, more, views_more}``.
 
+    ``members`` has by SID ``{address, status, incarnation, since, tags, version, by}``, where
     ``by`` has the SIDs of the nodes whose own probes failed; ``views`` has a key for each other member that has
-    answered, and below it what that one sees otherwise; ``more`` is the number of members that are left out.
+    answered, and below it what that one sees otherwise; ``more`` is the number of members that are left out, and
+    ``views_more`` that of differences.
     """
 
     name: ClassVar[str] = "cluster"
@@ -77,6 +79,7 @@ class ClusterTopic(_GlancingTopic):
             "members": {entry.sid: shown for entry, _, shown in rows.values()},
             "views": self._views.refresh(latest, roster, self.subject.sid),
             "more": roster.more or None,
+            "views_more": self._views.left_out or None,
         }
 
 

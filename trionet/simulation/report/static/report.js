@@ -67,7 +67,7 @@ function comparisonCard(report, line) {
   if (!comparison) {
     return report.violations.length > 0 && h("section", { class: "card" },
       h("h2", null, "Where it goes wrong"),
-      h("p", { class: "card-body muted" }, "There is no passing run to compare with. `trionet simulate` looks for one without some of the faults, and with near seeds."));
+      h("p", { class: "card-body muted" }, "There is no passing run to compare with. trionet simulate looks for one without some of the faults, and with near seeds."));
   }
   const { event, action } = comparison;
   const parts = [

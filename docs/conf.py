@@ -21,6 +21,7 @@ extensions = [
     "sphinxcontrib_trio",
 ]
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # furo's own underlines names, as if they were links
 html_title = f"trionet {release}"
 html_static_path = ["_static"]
 html_extra_path = ["llms.txt"]

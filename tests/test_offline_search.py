@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 BUILT = DOCS.parent / "build" / "docs"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 nodes = pytest.importorskip("docutils.nodes")
+pytest.importorskip("sphinx")
 SEARCH = runpy.run_path(str(DOCS / "_ext" / "offline_search.py"))
 
 
@@ -22,6 +23,13 @@ def test_the_text_of_a_page_has_its_sections_by_their_ids() -> None:
     outer = nodes.section("", nodes.title("", "Calls & so on"), inner, ids=["calls"])
     inside = '<section id="orphans">Orphans a &lt; b </section>'
     assert SEARCH["text_of"](outer) == f'<section id="calls">Calls &amp; so on {inside}</section>'
+
+
+def test_the_words_of_our_terms_are_found() -> None:
+    english = SEARCH["English"]({})
+    assert [word for word in ["at", "most", "once", "on", "all", "nodes"] if english.word_filter(word)] == [
+        "most", "once", "all", "nodes",
+    ]  # fmt: skip
 
 
 @pytest.mark.soak

@@ -2,6 +2,8 @@
 
 Sphinx's search fetches each page that it has found, to show an excerpt. A browser refuses that for pages from files. So
 the texts of all pages are written into one script, which `offline_search.js` loads only there.
+
+Sphinx leaves out words such as "once" and "all". Here they are terms: "at most once", the group `all`.
 """
 
 from __future__ import annotations
@@ -12,12 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx.search.en import SearchEnglish
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 SCRIPT = "offline_search.js"
 TEXTS = "page_texts.js"
+
+
+class English(SearchEnglish):
+    """English in which our own terms are found."""
+
+    stopwords = SearchEnglish.stopwords - {"all", "most", "once"}
 
 
 def text_of(node: nodes.Node) -> str:
@@ -43,5 +52,6 @@ def write_texts(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_js_file(SCRIPT)
+    app.add_search_language(English)
     app.connect("build-finished", write_texts)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

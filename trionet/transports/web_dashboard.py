@@ -110,7 +110,7 @@ def _add_page(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
     """Add the page where the user has no route."""
 
     async def page() -> Response:
-        if "text/html" not in request.headers.get("Accept", ""):
+        if request.method in {"POST", "PUT"} or "text/html" not in request.headers.get("Accept", ""):
             return error_response(
                 MethodNotFound("paths are /<gid>/<service>/<method>; a browser gets the dashboard here"),
                 limit_bytes,
@@ -123,7 +123,7 @@ def _add_page(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
         taken = {rule.rule for rule in app.url_map.iter_rules()}
         for place in _PLACES:
             if place not in taken:
-                app.add_url_rule(place, "dashboard_page", page, methods=["GET"])
+                app.add_url_rule(place, "dashboard_page", page, methods=["GET", "POST", "PUT"])
 
 
 def _question(requester: Requester) -> Call:

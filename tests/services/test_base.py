@@ -1,4 +1,6 @@
 import functools
+import gc
+import weakref
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -397,3 +399,23 @@ async def test_any_callable_can_be_called_by_another_node() -> None:
 def test_a_function_that_is_wrapped_by_itself_is_refused() -> None:
     with pytest.raises(MalformedRequest, match="by itself"):
         exposed_methods({"circular": circular})
+
+
+def test_a_class_of_the_user_is_looked_through_each_time_and_is_not_kept() -> None:
+    class Changing:
+        @rpc
+        def first(self) -> int:
+            return 1
+
+    assert set(exposed_methods(Changing())) == {"first"}
+
+    @rpc
+    def second(self: object) -> int:
+        return 2
+
+    Changing.second = second  # type: ignore[attr-defined]
+    assert set(exposed_methods(Changing())) == {"first", "second"}
+    kept = weakref.ref(Changing)
+    del Changing, second
+    gc.collect()
+    assert kept() is None

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .services.member import Member
     from .templates.base import GroupContext
     from .transports.base import Endpoint
-    from .transports.web import QuartTrio
+    from .transports.web_app import QuartTrio
 
 __all__ = ["Node"]
 

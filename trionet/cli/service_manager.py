@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trionet.events import MemberEvent, MemberForgotten
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, MutableMapping
@@ -70,7 +70,8 @@ class ServiceManager:
                 sock.setblocking(False)
                 sock.sendto(text.encode(), self._address)
         except (OSError, ValueError) as exc:
-            _log.warning("systemd could not be notified of %s: %s", " ".join(fields), exc)
+            text = "systemd could not be notified of %s: %s"
+            _log.warning(text, " ".join(fields), exc, extra=about("systemd", str(exc)))
 
     @contextmanager
     def reloading(self) -> Generator[None]:

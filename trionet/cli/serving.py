@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -73,7 +74,8 @@ def prepare_process(config: NodeConfig) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with suppress(OSError, ValueError):  # a sandbox forbids it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _name_in_log(address: NodeAddress) -> None:

@@ -78,7 +78,8 @@ def entry_point(*arguments: str) -> list[str]:
 
 
 def _instruction(name: str) -> str:
-    return re.findall(rf"^{name} (.*)$", CONTAINERFILE, re.MULTILINE)[-1]
+    found: list[str] = re.findall(rf"^{name} (.*)$", CONTAINERFILE, re.MULTILINE)
+    return found[-1]
 
 
 @pytest.mark.skipif(not can_contain(), reason="no namespaces for processes and mounts can be made here")

@@ -25,7 +25,7 @@ from .web_head import ON_PROVEN, Headers
 from .web_sites import foreign_request_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from trionet.config import NodeConfig
 
@@ -148,7 +148,7 @@ def _request(call: DirectCall, scope: Any, exchange: _Exchange, requester: Reque
         keywords=call.keywords.items(),
         headers=call.headers,
         client=client[0] if client else "<local>",
-        parts=exchange.parts(),
+        parts=exchange,
         requester=requester,
         attend=exchange.attend,
     )
@@ -159,7 +159,7 @@ class _ClientGone(Exception):
 
 
 class _Exchange:
-    """One request and its answer, as ASGI has them."""
+    """One request and its answer, as ASGI has them; an iterator over the parts of its body."""
 
     def __init__(self, length: int | None, limit_bytes: int, receive: Any, send: Any) -> None:
         self._length = length
@@ -168,21 +168,26 @@ class _Exchange:
         self._send = send
         self._is_whole = False
 
-    async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield the parts of the body.
+    def __aiter__(self) -> _Exchange:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next part of the body.
 
         Raises:
             MessageTooLarge: it is to be longer than the limit.
+            _ClientGone: it ends before.
         """
         if self._length is not None and self._length > self._limit_bytes:
             raise too_large(self._limit_bytes)
-        while not self._is_whole:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            self._is_whole = not message.get("more_body", False)
-            if message["body"]:
-                yield message["body"]
+        if self._is_whole:
+            raise StopAsyncIteration
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        self._is_whole = not message.get("more_body", False)
+        body: bytes = message["body"]
+        return body
 
     async def attend(self, work: Awaitable[T]) -> T:
         """Await `work`, which is cancelled when the client goes away.

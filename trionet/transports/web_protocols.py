@@ -143,6 +143,8 @@ class _H11Protocol(H11Protocol):
         else:  # it is not copied
             await self.send(RawData(held))
             await self.send(RawData(data))
+        if type(event) is h11.Data and not held:
+            await trio.lowlevel.checkpoint()  # a stream of many parts leaves the loop to others, and can be cancelled
 
     async def _send_own_failure(self, event: Response) -> None:
         headers, body = own_failure(event.status_code)

@@ -62,12 +62,7 @@ def run_reporting(name: str, work: Callable[[], int]) -> int:
 
 def prepare_process(config: NodeConfig) -> None:
     """Set up logging, and raise the limit of open files to the system's maximum."""
-    is_json = config.log_format == "json"
-    handler = logging.StreamHandler()
-    handler.setFormatter(JSONLogFormatter() if is_json else logging.Formatter(TEXT_FORMAT))
-    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    LogRing.of_process()  # for trionet logs
+    _set_up_log(config)
     try:
         import resource
     except ImportError:  # not on Windows
@@ -76,6 +71,25 @@ def prepare_process(config: NodeConfig) -> None:
     if soft != hard:
         with suppress(OSError, ValueError):  # a sandbox forbids it
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+_log_handlers: Final[dict[str, logging.Handler]] = {}
+"""The handler of `_set_up_log`, by the format of its lines."""
+
+
+def _set_up_log(config: NodeConfig) -> None:
+    """Set up logging, unless that has been done already, by a fork server: it touches all loggers."""
+    level, root = logging.getLevelName(config.log_level.upper()), logging.getLogger()
+    handler = _log_handlers.get(config.log_format)
+    if handler in root.handlers and root.level == level and getattr(handler, "stream", None) is sys.stderr:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONLogFormatter() if config.log_format == "json" else logging.Formatter(TEXT_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    _log_handlers.clear()
+    _log_handlers[config.log_format] = handler
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    LogRing.of_process()  # for trionet logs
 
 
 def _name_in_log(address: NodeAddress) -> None:

@@ -15,7 +15,6 @@ Manasse, Owicki, "Empirical studies of competitive spinning for a shared-memory 
 
 from __future__ import annotations
 
-import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +23,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BusyPoll", "usable_processors"]
+__all__ = ["BusyPoll"]
 
 _MOMENT_S: Final = 0.0003
 _SOON_S: Final = 0.001
@@ -101,10 +100,3 @@ class BusyPoll:
                 return None
             self._skips //= 2
             return data
-
-
-def usable_processors() -> int:
-    """Return the number of processors for this process if the system reports it, else of the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

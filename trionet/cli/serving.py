@@ -18,13 +18,15 @@ from trionet.nurseries import open_background_nursery
 from trionet.runtime import open_node
 from trionet.services.log_ring import LogRing
 from trionet.streams import OutputLost
+from trionet.transports.network import TCPNetwork
 
 from .ending import end_after, end_despite_threads
 from .hangups import reload_on_signal
 from .service_manager import ServiceManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import socket
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
@@ -111,6 +113,7 @@ async def serve(
     keys: NodeKeys | None,
     announce: Callable[[Node], None],
     manager: ServiceManager = _NO_MANAGER,
+    sockets: Sequence[socket.socket] = (),
 ) -> None:
     """Run a node until it is stopped. A first signal stops it, a second one cancels it.
 
@@ -119,6 +122,7 @@ async def serve(
         keys: the keys of its cluster; None: those in its `key_file`, if any.
         announce: called with the node once it has booted.
         manager: receives the state of the node.
+        sockets: those that were opened for it, instead of sockets of its own.
 
     Raises:
         Interrupted: a signal came before that.
@@ -127,7 +131,7 @@ async def serve(
     with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
             nursery.start_soon(run.handle, signals, nursery.cancel_scope)
-            async with open_node(config, keys=keys) as node:
+            async with open_node(config, fabric=TCPNetwork(sockets), keys=keys) as node:
                 run.node = node
                 _name_in_log(node.address)
                 nursery.start_soon(reload_on_signal, node, manager)

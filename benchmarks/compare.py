@@ -5,8 +5,8 @@
 
 Compared are ratios, and on one and the same kind of machine also the processor time of one piece of work and whatever
 else has a goal. With five samples or more of both runs a change counts where the whole interval of 99 % of the ratio of
-the two medians (by bootstrap) is beyond 5 %; with fewer, the ratio must be beyond 25 %. Speed decides nothing: the exit
-status is 0 whatever became slower, and 2 where there is nothing to compare.
+the two medians (by bootstrap) is beyond 5 %; with fewer, the ratio must be beyond 25 %, and times by the clock must
+have doubled. Speed decides nothing: the exit status is 0 whatever became slower, 2 where there is nothing to compare.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _DRAWS: Final = 2000
 _MARGIN: Final = 1.05
 _FEW: Final = 5
 _FEW_MARGIN: Final = 1.25
+_CLOCK_MARGIN: Final = 2.0
+_CLOCK: Final = ("s", "ms")
 _SAME: Final = ("cores", "architecture", "system")
 
 
@@ -150,7 +152,8 @@ def _change(benchmark: str, old: Figure, new: Figure) -> Change:
     ratio = statistics.median(worse.samples) / statistics.median(better.samples)
     low, high = _interval(worse.samples, better.samples)
     if low is None or high is None:
-        verdict = "slower" if ratio > _FEW_MARGIN else "faster" if ratio < 1 / _FEW_MARGIN else "same"
+        margin = _CLOCK_MARGIN if new.unit in _CLOCK else _FEW_MARGIN
+        verdict = "slower" if ratio > margin else "faster" if ratio < 1 / margin else "same"
     else:
         verdict = "slower" if low > _MARGIN else "faster" if high < 1 / _MARGIN else "same"
     return Change(benchmark, new.what, new.unit, before, after, ratio, low, high, verdict)

@@ -141,6 +141,19 @@ TABLES: Final[dict[str, Table | Pivot]] = {
         {"@brown-ds/distribution": "reference"},
         "(trionet|@brown).*",
     ),
+    "starts": Table(
+        "starts",
+        {
+            "20 processes from cold": "[peer]",
+            "seconds": "[seconds]",
+            "x pool": "[x pool]",
+            "processor seconds": "[cpu s]",
+            " x pool": "[cpu s x pool]",
+            "MiB of all": "[PSS MiB]",
+            "  x pool": "[PSS MiB x pool]",
+        },
+    ),
+    "resting": Table("resting", {"a `trionet-node`": "[state]", "MiB (PSS)": "[PSS MiB]", "goal": "[goal]"}),
     "rumor": Table(
         "cluster",
         {

@@ -48,6 +48,8 @@ BENCHMARKS: Final = {
     "sealed": Benchmark("sealed:run_sealed", 300),
     "sealed-fleet": Benchmark("sealed_fleet:run_sealed_fleet", 600),
     "spawn": Benchmark("spawn:run_spawn", 900, {"rounds": 3}),
+    "starts": Benchmark("starts:run_starts", 300),
+    "resting": Benchmark("resting:run_resting", 300, {"rounds": 3}),
     "ends": Benchmark("ends:run_ends", 300),
     "map": Benchmark("mapping:run_mapping", 1200, {"rounds": 1}),
     "cluster": Benchmark("cluster:run_cluster", 900),

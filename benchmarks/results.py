@@ -166,7 +166,9 @@ def ratio(of: Sequence[float | None], to: Sequence[float | None]) -> float | Non
 
 
 def ratios(of: Sequence[float | None], to: Sequence[float | None]) -> list[float]:
-    """Return the ratios of two peers in the rounds in which both have a number."""
+    """Return the ratios of two peers in the rounds in which both have a number; none where one did not run."""
+    if not of or not to:
+        return []
     return [a / b for a, b in zip(of, to, strict=True) if a is not None and b]
 
 

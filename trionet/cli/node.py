@@ -18,6 +18,7 @@ from trionet.streams import check_written, claim_stdout, prepare_streams
 from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
+from .service_manager import ServiceManager
 from .serving import prepare_process, run_reporting, serve
 from .supervised import run_piped
 
@@ -144,7 +145,8 @@ def _run(options: argparse.Namespace) -> int:
     prepare_process(config)
     name_output(config)
     results = claim_stdout()
-    trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json))
+    manager = ServiceManager.of_environment(os.environ)
+    trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json), manager)
     return 0
 
 

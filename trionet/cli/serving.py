@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,6 +21,7 @@ from trionet.streams import OutputLost
 
 from .ending import end_after, end_despite_threads
 from .hangups import reload_on_signal
+from .service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "prepare_process", "run_reporting", "serve"]
 
 _INTERRUPTED: Final = 130
+_NO_MANAGER: Final = ServiceManager()
 
 
 class Interrupted(Exception):
@@ -71,7 +74,8 @@ def prepare_process(config: NodeConfig) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with suppress(OSError, ValueError):  # a sandbox forbids it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _name_in_log(address: NodeAddress) -> None:
@@ -81,13 +85,26 @@ def _name_in_log(address: NodeAddress) -> None:
             handler.formatter.node = address
 
 
-async def serve(config: NodeConfig, keys: NodeKeys | None, announce: Callable[[Node], None]) -> None:
+def _describe(node: Node) -> str:
+    """Return the state of a node, for the service manager."""
+    count = len(node.members())
+    members = "1 member" if count == 1 else f"{count} members"
+    return f"{node.sid} on {node.address}; {members} in cluster {node.config.cluster}"
+
+
+async def serve(
+    config: NodeConfig,
+    keys: NodeKeys | None,
+    announce: Callable[[Node], None],
+    manager: ServiceManager = _NO_MANAGER,
+) -> None:
     """Run a node until it is stopped. A first signal stops it, a second one cancels it.
 
     Args:
         config: the node's.
         keys: the keys of its cluster; None: those in its `key_file`, if any.
         announce: called with the node once it has booted.
+        manager: receives the state of the node.
 
     Raises:
         Interrupted: a signal came before that.
@@ -99,7 +116,8 @@ async def serve(config: NodeConfig, keys: NodeKeys | None, announce: Callable[[N
             async with open_node(config, keys=keys) as node:
                 run.node = node
                 _name_in_log(node.address)
-                nursery.start_soon(reload_on_signal, node)
+                nursery.start_soon(reload_on_signal, node, manager)
+                nursery.start_soon(manager.report, node, _describe)
                 announce(node)
                 try:
                     await trio.sleep_forever()

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from .base import Handler, Lives
     from .link.tcp import TCPLink
     from .shown import Pages
-    from .web import QuartTrio, WebServer
+    from .web import WebServer
     from .web_access import WebAccess
+    from .web_app import QuartTrio
     from .web_tls import SecuredStream
 
 __all__ = ["NetworkEndpoint", "TCPNetwork"]
@@ -197,7 +198,7 @@ class NetworkEndpoint:
         ``on_proven()`` is called with each request that has a valid token or signature.
         """
         if _WEB not in sys.modules:
-            # It takes half a second, in a thread; nodes without HTTP never import it.
+            # It takes a tenth of a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)

@@ -13,7 +13,6 @@ Manasse, Owicki, "Empirical studies of competitive spinning for a shared-memory 
 
 from __future__ import annotations
 
-import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BusyPoll", "usable_processors"]
+__all__ = ["BusyPoll"]
 
 _MOMENT_S: Final = 0.0003
 _MOST_SKIPPED: Final = 255
@@ -93,10 +92,3 @@ class BusyPoll:
                 return None
             self._skips //= 2
             return data
-
-
-def usable_processors() -> int:
-    """Return the number of processors for this process if the system reports it, else of the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

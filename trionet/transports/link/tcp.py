@@ -29,7 +29,8 @@ from trionet.transports.base import STOPPED
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
-from .polling import BusyPoll, usable_processors
+from .polling import BusyPoll
+from .processors import usable_processors
 from .sockets import connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport
 

@@ -51,7 +51,7 @@ _log = limited_log(__name__)
 
 _FIRST_BYTES, _PORTS_TRIED = 4096, 16
 _TLS_FIRST = b"\x16"  # of a ClientHello
-_WEB = "trionet.transports.web"
+_WEB = "trionet.transports.web"  # its import takes a tenth of a second; nodes without HTTP never do it
 
 
 class NetworkEndpoint:
@@ -198,7 +198,6 @@ class NetworkEndpoint:
         ``on_proven()`` is called with each request that has a valid token or signature.
         """
         if _WEB not in sys.modules:
-            # It takes a tenth of a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)

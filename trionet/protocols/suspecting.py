@@ -22,13 +22,14 @@ from .swim_messages import Ping, PingReq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .members import MemberRecord
+    from .member_record import MemberRecord
     from .statements import Statement
     from .swim_context import Context
 
 __all__ = ["Suspecting"]
 
 _LEAST_FINAL_PROBES: Final = 3
+_FINAL_TRIES = 2
 _HEARSAY_MULT: Final = 2.0
 """A node without evidence waits this many times as long as a node with evidence does at most."""
 
@@ -58,6 +59,9 @@ class Suspecting:
         suspected_by = {*known.suspected_by, self._context.me} if known.state == State.SUSPECT else {self._context.me}
         kept = tuple(sorted(suspected_by)[:MOST_SUSPECTED_BY])
         self._believe(msgspec.structs.replace(known, state=int(State.SUSPECT), suspected_by=kept))
+        for other in known.suspected_by:  # they wait for confirmations
+            if other != self._context.me:
+                self._context.send(other, member.statement)
         suspicion = self.by_name.get(member.name)
         if suspicion is not None and suspicion.began is None:
             suspicion.began = self._context.now
@@ -148,7 +152,7 @@ class Suspecting:
         context = self._context
         wait_s = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s()
         suspicion.timer = context.after(wait_s, self._probe, suspicion)
-        self.prober.probe(suspicion.member)
+        self.prober.probe(suspicion.member, is_urgent=True)
 
     def _schedule_verdict(self, suspicion: Suspicion) -> None:
         """Schedule the verdict by the current number of confirmations."""
@@ -172,7 +176,7 @@ class Suspecting:
             for other in context.members.present.sample(context.profile.indirect_probes, without=suspicion.member):
                 suspicion.asked.add(other.name)
                 context.send(other.name, PingReq(suspicion.seq, name))
-        wait_s = context.profile.probe_timeout_s / 2
+        wait_s = context.profile.probe_timeout_s / _FINAL_TRIES
         suspicion.final_probe_timer = context.after(wait_s, self._send_final_probe, suspicion)
 
     def _declare(self, suspicion: Suspicion) -> None:

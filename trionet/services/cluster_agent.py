@@ -312,9 +312,10 @@ class ClusterAgent:
         self._batch_handlers.clear()
 
     def _handle_events(self, events: list[Any]) -> None:
-        with self._groups.batch():
-            for event in events:
-                self.emit(event)
+        if events:
+            with self._groups.batch():
+                for event in events:
+                    self.emit(event)
         for end in self._batch_handlers:
             end()
 

@@ -4,7 +4,7 @@ Invariant: in each interval one member is probed, whatever their number. A probe
 before the interval ends, or by any other message directly from it. Only a probe that fails leads to a suspicion.
 
 Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
-node on a circle of hashed names. So each member is probed by its predecessor every other interval, and a failure is
+node on a circle of hashed names, the next one that is not suspected. So each member is probed by its predecessor every other interval, and a failure is
 found within two intervals, however large the group is, if the predecessor runs; else by the ring. With the
 ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the mean.
 
@@ -40,7 +40,8 @@ _NACK_SHARE: Final = 0.8
 """When a relay sends its nack, as a share of the probe timeout, so that it comes in time; as in memberlist."""
 
 _RELAY_TRIES: Final = 2
-_URGENT = 1.3
+_URGENT_TIMEOUTS: Final = 1.3
+"""How many probe timeouts an urgent probe lasts: a third before relays are asked, and the time until their nacks."""
 
 _FIRST_RETRY_S: Final = 2.0
 _LAST_RETRY_S: Final = 20.0
@@ -117,7 +118,7 @@ class Prober:
         timeout_s = profile.probe_timeout_s * patience
         ends_at = now + max(profile.probe_interval_s * patience, timeout_s)
         if is_urgent:
-            ends_at = min(ends_at, now + _URGENT * timeout_s)
+            ends_at = min(ends_at, now + _URGENT_TIMEOUTS * timeout_s)
         seq = context.next_seq()
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, now, ends_at)
         probe.step = _DIRECT_TRIES - 1 if is_urgent else 0

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Suspecting"]
 
 _LEAST_FINAL_PROBES: Final = 3
-_FINAL_TRIES = 2
 _HEARSAY_MULT: Final = 2.0
 """A node without evidence waits this many times as long as a node with evidence does at most."""
 
@@ -59,7 +58,7 @@ class Suspecting:
         suspected_by = {*known.suspected_by, self._context.me} if known.state == State.SUSPECT else {self._context.me}
         kept = tuple(sorted(suspected_by)[:MOST_SUSPECTED_BY])
         self._believe(msgspec.structs.replace(known, state=int(State.SUSPECT), suspected_by=kept))
-        for other in known.suspected_by:  # they wait for confirmations
+        for other in known.suspected_by:  # they wait for confirmations, and gossip would take an interval or two
             if other != self._context.me:
                 self._context.send(other, member.statement)
         suspicion = self.by_name.get(member.name)
@@ -176,7 +175,7 @@ class Suspecting:
             for other in context.members.present.sample(context.profile.indirect_probes, without=suspicion.member):
                 suspicion.asked.add(other.name)
                 context.send(other.name, PingReq(suspicion.seq, name))
-        wait_s = context.profile.probe_timeout_s / _FINAL_TRIES
+        wait_s = context.profile.probe_timeout_s / 2
         suspicion.final_probe_timer = context.after(wait_s, self._send_final_probe, suspicion)
 
     def _declare(self, suspicion: Suspicion) -> None:

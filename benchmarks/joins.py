@@ -53,7 +53,7 @@ async def run_joins(settings: Settings) -> Result:
 
 def join_ms(sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
     """Return the processor time of a join in milliseconds, and its bytes, by the number of members."""
-    random = Random(1)  # noqa: S311  nothing follows from it
+    random = Random(1)
     swim = Swim(_SEED, LAN, random, 0.0, boot_id=1, options=SwimOptions(has_objects=False))
     mux = ProtocolMux(_SEED, [swim])
     found: dict[int, tuple[float, float]] = {}
@@ -89,6 +89,6 @@ def _take(mux: ProtocolMux, packets: list[Packet], now: float) -> int:
 def _joining(number: int) -> list[Packet]:
     """Return what a new member sends to its seed."""
     name = f"10.1.{number // 250}.{number % 250}:8080"
-    random = Random(number)  # noqa: S311  nothing follows from it
+    random = Random(number)
     swim = Swim(name, LAN, random, 0.0, boot_id=random.getrandbits(63), incarnation=int(time.time()))
     return ProtocolMux(name, [swim]).packets(swim.join([_SEED], 0.0), 0.0)

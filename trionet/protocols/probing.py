@@ -4,9 +4,10 @@ Invariant: in each interval one member is probed, whatever their number. A probe
 before the interval ends, or by any other message directly from it. Only a probe that fails leads to a suspicion.
 
 Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
-node on a circle of hashed names, the next one that is not suspected. So each member is probed by its predecessor every other interval, and a failure is
-found within two intervals, however large the group is, if the predecessor runs; else by the ring. With the
-ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the mean.
+node on a circle of hashed names, the next one that is not suspected. So each member is probed by its predecessor every
+other interval, and a failure is found within two intervals, however large the group is, if the predecessor runs; else
+by the ring. With the ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the
+mean.
 
 Source: SWIM (Das, Gupta, Motivala 2002), sections 3.1 and 4.3; nacks from Lifeguard (Dadgar, Phillips, Currey 2017),
 section IV-A. The circle and the repeated ping within the timeout are ours.

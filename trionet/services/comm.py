@@ -218,18 +218,20 @@ class Comm:
                 depth = 0
             else:
                 depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
+        blobs: list[bytes] = []
         return Request(
             remote.gid,
             remote.service,
             remote.method,
-            self.codec.encode(args),
-            self.codec.encode(dict(kwargs)) if kwargs else None,
+            self.codec.encode(args, blobs),
+            self.codec.encode(dict(kwargs), blobs) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
             depth,
             None if is_own else self.forwarded(),
             parent,
             trace,
+            blobs,
         )
 
     def trace(self) -> bytes:
@@ -388,6 +390,7 @@ class Comm:
     def _recoded(self, value: Any) -> Any:
         """Return a value of a handler, encoded and decoded as on the wire."""
         try:
-            return self.codec.decode(self.codec.encode(value))
+            blobs: list[bytes] = []
+            return self.codec.decode(self.codec.encode(value, blobs), iter(blobs) if blobs else None)
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc

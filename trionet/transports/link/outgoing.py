@@ -114,7 +114,7 @@ class LinkClient:
         if timeout_s == 0:
             timeout_s = await self._expired(depth, request)
         try:
-            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
+            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None), request.blobs)
         except LinkResting:
             await self._woken(request)
             return await self.call(request)
@@ -139,7 +139,7 @@ class LinkClient:
         """
         depth = request.depth
         timeout_s = time_left_s()
-        if timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
+        if request.blobs or timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
             return None
         call = SentCall(depth, cancel=self.cancel, handle=handle, sender=_current_task())
         call.request = request
@@ -177,7 +177,8 @@ class LinkClient:
         if timeout_s == 0:
             timeout_s = await self._expired(depth, request)
         try:
-            self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
+            frame = _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES)
+            self._calls.call(stream, frame, request.blobs)
         except LinkResting:
             await self._woken(request)
             await self._start(stream, request)

@@ -130,7 +130,7 @@ class LinkTransport(ABC):
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""
-        if request.kwargs is not None or len(request.args) > self._max_message_bytes:
+        if request.kwargs is not None or request.blobs or len(request.args) > self._max_message_bytes:
             check_request_size(request, self._max_message_bytes)
         for _ in range(_ATTEMPTS):
             link = self._links.get(node) or await self._link_for(node, request)

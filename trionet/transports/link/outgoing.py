@@ -139,7 +139,7 @@ class LinkClient:
         """
         depth = request.depth
         timeout_s = time_left_s()
-        if timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
+        if request.blobs or timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
             return None
         call = SentCall(depth, cancel=self.cancel, handle=handle, sender=_current_task())
         call.request = request

@@ -21,7 +21,9 @@ from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, Outg
 from trionet.protocols.link.frames import CallFrame, End, Error, OwnCallFrame, Reply
 from trionet.protocols.link.outgoing import LinkResting
 from trionet.protocols.link.round_trip import RoundTrip
+from trionet.raising import ATOMS
 from trionet.transports.base import Request, Sending, answered_error, time_left_s
+from trionet.trio_tasks import WOKEN, wait_woken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -35,7 +37,6 @@ _PASSES_TO_READ: Final = 3
 _LATE_S: Final = 0.01
 
 _current_task = trio.lowlevel.current_task
-_wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
 _reschedule = trio.lowlevel.reschedule
 
 
@@ -46,10 +47,6 @@ class _Call(OutgoingCall, eq=False):
     request: Request | None = None
     is_cancelled: bool = False
 
-    def forget(self, _: object) -> trio.lowlevel.Abort:
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
 
 class _Stream(OutgoingStream, eq=False):
     """A stream, and the task of its reader."""
@@ -58,15 +55,15 @@ class _Stream(OutgoingStream, eq=False):
     request: Request | None = None
     is_cancelled: bool = False
 
-    def forget(self, _: object) -> trio.lowlevel.Abort:
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
 
 async def _changed(call: _Call | _Stream) -> None:
     """Wait until there is an answer or an item."""
-    call.task = _current_task()
-    await _wait_task_rescheduled(call.forget)
+    call.task = task = _current_task()
+    task.custom_sleep_data = call
+    try:
+        await wait_woken()
+    finally:
+        call.task = None
 
 
 class LinkClient:
@@ -96,9 +93,9 @@ class LinkClient:
     def handle(self, call: OutgoingCall) -> None:
         """Handle an answer or an item."""
         assert isinstance(call, _Call | _Stream)
-        if call.task is not None:
-            _reschedule(call.task)
-            call.task = None
+        task, call.task = call.task, None
+        if task is not None and task.custom_sleep_data is call:  # else it has been cancelled
+            _reschedule(task, WOKEN)
         if self.waiting:
             self._pass_on(call.depth)
 
@@ -152,12 +149,17 @@ class LinkClient:
         self._push()
         try:
             while call.answer is None:
-                call.task = _current_task()
-                await _wait_task_rescheduled(call.forget)
+                call.task = task = _current_task()
+                task.custom_sleep_data = call
+                await wait_woken()
         except trio.Cancelled:
+            call.task = None
             await self._cancel(call, request)
             raise
-        return _value_of(call.answer)
+        answer = call.answer
+        if type(answer) is Reply and type(answer.value) in ATOMS:  # so are most
+            return answer.value
+        return _value_of(answer)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:

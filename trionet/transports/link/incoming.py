@@ -203,6 +203,8 @@ class LinkServer:
                 while await self._run_call(worker) and await worker.next_job():
                     pass
         except RuntimeError as exc:  # Trio's: a handler has left scopes open
+            assert worker.job is not None
+            call = worker.job[0]
             error: Exception = RemoteError.from_exception(exc)
         except BaseException:
             if worker.job is not None:
@@ -211,11 +213,11 @@ class LinkServer:
         else:
             if worker.job is None:
                 return
+            call, prepared, _ = worker.job
             if not worker.scope.cancelled_caught:
-                await self._answer(worker.job[0], worker.answer)
+                await self._answer(call, worker.answer)
                 return
-            error = worker.job[1].cut_short()
-        call = worker.job[0]
+            error = prepared.cut_short()
         await self._answer(call, self._encoded_end(call.frame.msg_id, error))
 
     async def _run_call(self, worker: Worker) -> bool:

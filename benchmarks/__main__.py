@@ -1,63 +1,36 @@
 """Run benchmarks of trionet, print a table of medians and ratios, and write every sample as JSON.
 
 Everything happens on the loopback interface, ends by itself and leaves no process behind. Speed decides nothing: the
-exit status is 1 only when something did not work.
+exit status is 1 only when something did not work. ``all`` also keeps the runs and writes the tables of the pages.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
-from .bulk import run_bulk
-from .calls import PEERS, run_calls
-from .cluster import run_cluster
-from .dashboard import run_dashboard
-from .ends import run_ends
+from .calls import PEERS
+from .compare import read_side, shown, side_of
+from .everything import Plan, run_all
 from .facts import machine, versions
-from .fanout import run_fanout
-from .glomers import run_glomers
-from .gossip import run_gossip
-from .links import run_links
-from .mapping import run_mapping
-from .sealed import run_sealed
-from .sealed_fleet import run_sealed_fleet
+from .measured_files import Run, write_whole
+from .registry import BENCHMARKS
 from .settings import Settings
-from .simulation import run_simulation
-from .spawn import run_spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from .results import Result
-
-_BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
-    "calls": run_calls,
-    "fanout": run_fanout,
-    "links": run_links,
-    "bulk": run_bulk,
-    "sealed": run_sealed,
-    "sealed-fleet": run_sealed_fleet,
-    "spawn": run_spawn,
-    "ends": run_ends,
-    "map": run_mapping,
-    "gossip": run_gossip,
-    "cluster": run_cluster,
-    "dashboard": run_dashboard,
-    "simulation": run_simulation,
-    "glomers": run_glomers,
-}
 
 
 def _parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=[*_BENCHMARKS, "all"])
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds (default 7)")
     parser.add_argument("--quick", action="store_true", help="2 short rounds: shows that it works, and little more")
@@ -65,11 +38,18 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", metavar="NAMES", help=f"which to compare (default all: {','.join(PEERS)})")
     parser.add_argument("--no-install", action="store_true", help="leave out what is not installed")
     parser.add_argument("--nodes", type=int, metavar="N", help="nodes of the fan-out (default 100)")
-    parser.add_argument("--real", action="store_true", help="glomers on real processes, not in virtual time")
     parser.add_argument("--links", type=int, metavar="N", help="links to one node (default 1000)")
     parser.add_argument("--bulk-mb", type=int, metavar="N", help="megabytes beside small calls (default 100)")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each simulation of gossip (default 1000)")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="say what became slower since that run of --json")
+    parser.add_argument("--only", metavar="NAMES", help="all: these alone; of NAME,NAME")
+    parser.add_argument(
+        "--within", type=float, metavar="MINUTES", help="all: leave out what this time doesn't suffice for"
+    )
+    parser.add_argument("--no-write", action="store_true", help="all: leave the pages and the kept runs as they are")
     options = parser.parse_args(argv)
+    if options.only and (unknown := set(options.only.split(",")) - BENCHMARKS.keys()):
+        parser.error(f"there is no benchmark {sorted(unknown)[0]!r}; there are {', '.join(BENCHMARKS)}")
     if options.peers and (unknown := set(options.peers.split(",")) - PEERS.keys()):
         parser.error(f"there is no peer {sorted(unknown)[0]!r}; there are {', '.join(PEERS)}")
     return options
@@ -85,21 +65,18 @@ def _settings(options: argparse.Namespace) -> Settings:
         links=options.links or (100 if quick else 1000),
         bulk_mb=options.bulk_mb or (20 if quick else 100),
         seeds=max(1, options.seeds or (10 if quick else 1000)),
-        is_real=options.real,
         may_install=not options.no_install,
     )
 
 
-async def _run(names: list[str], settings: Settings) -> dict[str, Result] | None:
-    """Run the benchmarks, print their tables, and return their results; None if interrupted."""
-    results: dict[str, Result] = {}
+async def _run(name: str, settings: Settings) -> Result | None:
+    """Run the benchmark, print its table, and return its result; None if interrupted."""
+    result: Result | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(_cancel_on_signal, nursery.cancel_scope)
-        for name in names:
-            results[name] = await _BENCHMARKS[name](settings)
-            print(results[name].shown(), flush=True)
+        result = await BENCHMARKS[name].load()(settings)
         nursery.cancel_scope.cancel()
-    return results if len(results) == len(names) else None
+    return result
 
 
 async def _cancel_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
@@ -109,23 +86,59 @@ async def _cancel_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskSt
             scope.cancel()
 
 
+def _plan(options: argparse.Namespace) -> Plan:
+    """Return what ``all`` has to do."""
+    words = [f"--{name.replace('_', '-')}" for name in ("quick", "no_install") if getattr(options, name)]
+    for name in ("rounds", "seconds", "peers", "nodes", "links", "bulk_mb", "seeds"):
+        value = getattr(options, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return Plan(
+        names=options.only.split(",") if options.only else list(BENCHMARKS),
+        words=words,
+        is_quick=options.quick,
+        is_writing=not options.no_write,
+        within_s=None if options.within is None else 60 * options.within,
+        earlier=options.compare,
+        together=options.json,
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     options = _parsed(argv)
+    if options.benchmark == "all":
+        return trio.run(run_all, _plan(options))
     settings = _settings(options)
-    facts: dict[str, Any] = {"machine": machine()}
-    names = list(_BENCHMARKS) if options.benchmark == "all" else [options.benchmark]
-    results = trio.run(_run, names, settings)
-    if results is None:
+    facts = machine()
+    result = trio.run(_run, options.benchmark, settings)
+    if result is None:
         print("interrupted", file=sys.stderr)
         return 130
-    facts["versions"] = versions() | settings.versions
-    for title, found in facts.items():
+    run = Run(
+        date=datetime.date.today().isoformat(),
+        machine=facts,
+        versions=versions() | settings.versions,
+        settings=msgspec.to_builtins(settings),
+        results={options.benchmark: result},
+    )
+    print(result.shown())
+    for title, found in (("machine", run.machine), ("versions", run.versions)):
         print(f"{title:8}", ", ".join(f"{name} {value}" for name, value in found.items()))
-    if options.json:
-        facts |= {"settings": settings, "results": results}
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1))
-    return 1 if any(result.problems for result in results.values()) else 0
+    is_saved = options.json is None or _save(run, options.json)
+    if options.compare:
+        print(shown(read_side(options.compare), side_of(run)))
+    return 1 if result.problems or not is_saved else 0
+
+
+def _save(run: Run, path: Path) -> bool:
+    """Write the file of ``--json``; return whether that went well."""
+    try:
+        write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=1))
+    except OSError as exc:
+        print(f"error: {path} is not written: {exc.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import msgspec
 
 from .installs import NODE_ENVIRONMENT, NotInstalled, install_npm, install_python, python_for
 from .reference import PACKAGE, script
-from .results import Goal, Result, formatted, median, ratio
+from .results import Result, formatted, median, ratio, ratios
 from .workers import Worker, WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
@@ -173,16 +173,30 @@ def _summarize(names: list[str], result: Result) -> None:
             row += [ratio(rates[name], rates[other]) if other in rates else None for other in (_REFERENCE, _BARE)]
             row += [f"{formatted(median(client[name]))} + {formatted(median(server[name]))}"]
         result.rows.append(row)
-    for what, in_flight, other, limit in (
-        ("one call at a time, against the reference", 1, _REFERENCE, 3.0),
-        ("64 in flight, against the reference", 64, _REFERENCE, 10.0),
-        ("64 in flight, against the bare Trio echo", 64, _BARE, 0.5),
-    ):
+    _watch(names, result)
+
+
+_GOALS: Final = (
+    ("one call at a time, against the reference", "link", 1, _REFERENCE, 3.0),
+    ("64 in flight, against the reference", "link", 64, _REFERENCE, 9.5),
+    ("64 in flight, against the bare Trio echo", "link", 64, _BARE, 0.5),
+    ("64 in flight, async handler, against the bare Trio echo", "link-task", 64, _BARE, 0.5),
+    ("1 in flight, by method, against comm.send", "link-typed", 1, "link", 0.95),
+    ("64 in flight, by method, against comm.send", "link-typed", 64, "link", 0.95),
+    ("HTTP, one call at a time, against the reference", "http", 1, _REFERENCE, 0.2),
+    ("HTTP, 64 in flight, against the reference", "http", 64, _REFERENCE, 0.08),
+)
+"""What, whose, how many in flight, against whom, and the least ratio."""
+
+
+def _watch(names: list[str], result: Result) -> None:
+    """Add the goals, and the processor time of our calls."""
+    for what, peer, in_flight, other, limit in _GOALS:
         rates = result.samples.get(f"{_MEASURES[0]}, {in_flight} in flight", {})
-        measured = ratio(rates["link"], rates[other]) if {"link", other} <= rates.keys() else None
-        result.goals.append(Goal(what, limit, at_least=True, measured=measured))
-    for in_flight in _IN_FLIGHT:
-        rates = result.samples.get(f"{_MEASURES[0]}, {in_flight} in flight", {})
-        measured = ratio(rates["link-typed"], rates["link"]) if {"link", "link-typed"} <= rates.keys() else None
-        what = f"{in_flight} in flight, by method, against comm.send"
-        result.goals.append(Goal(what, 0.95, at_least=True, measured=measured))
+        result.watch(what, ratios(rates.get(peer, []), rates.get(other, [])), limit=limit)
+    for name in [name for name in names if name.startswith(("link", "http"))]:
+        for in_flight in _IN_FLIGHT:
+            _, client, server = (result.samples[f"{measure}, {in_flight} in flight"][name] for measure in _MEASURES)
+            both = [a + b for a, b in zip(client, server, strict=True) if a is not None and b is not None]
+            what = f"{PEERS[name].title}, {in_flight} in flight: processor time of a call"
+            result.watch(what, both, at_least=False, unit="us")

@@ -337,5 +337,5 @@ def add_membership_rows(
                     result.goals.append(Goal(f"{name}, {what}", goal, at_least=False, measured=measured, unit=unit))
         rests = list(pool.map(partial(rest_figures, 0, driven=200), sizes))
     for size, rest in zip(sizes, rests, strict=True):
-        for cost, unit in ((rest.messages, "messages/s"), (rest.sent_bytes, "bytes/s")):
-            result.rows.append([f"each of {size:,} at rest sends", 1, cost, cost, None, unit])
+        for cost, unit in ((rest.messages, "messages"), (rest.sent_bytes, "bytes")):
+            result.rows.append([f"each of {size:,} at rest sends: {unit}", 1, cost, cost, None, f"{unit}/s"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .results import Goal, Result, median, percentile
+from .results import Goal, Result, median, percentile, ratios
 from .workers import Worker, WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _LIMIT_S: Final = 300.0
 _SETTLE_S: Final = 2.0
 _FILES_BESIDE: Final = 200
 _IN_FLIGHT: Final = (1, 64)
+_CALLS_PER_S: Final = 30_000.0
 
 
 def _allow_files(links: int) -> None:
@@ -140,6 +141,11 @@ def _summarize(links: int, result: Result) -> None:
     for name in result.samples.get("calls_per_s", {}):
         measures = [median(result.samples[measure][name]) for measure in ("calls_per_s", "p50_ms", "p99_ms")]
         result.rows.append([*name.split("|"), *measures])
+    in_turn = f"{links:,} links in turn|{links:,}|{_IN_FLIGHT[-1]}"
+    rates = result.samples.get("calls_per_s", {}).get(in_turn, [])
+    result.watch(f"calls over {links:,} links in turn, 64 in flight", rates, unit="calls/s", limit=_CALLS_PER_S)
+    alone = result.samples.get("calls_per_s", {}).get(f"1 link|{links:,}|{_IN_FLIGHT[-1]}", [])
+    result.watch(f"the same, against calls over one of {links:,} links", ratios(rates, alone))
     for kind in ("pss", "rss"):
         for side, title in (("node", "the node's process"), ("caller", "the callers' processes")):
             found = result.samples.get(f"{kind}_bytes_per_link", {}).get(side)

@@ -15,7 +15,18 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Goal", "Result", "Samples", "bootstrapped", "formatted", "median", "percentile", "ratio"]
+__all__ = [
+    "Figure",
+    "Goal",
+    "Result",
+    "Samples",
+    "bootstrapped",
+    "formatted",
+    "median",
+    "percentile",
+    "ratio",
+    "ratios",
+]
 
 _NEARLY_ONE = 0.99
 _DRAWS = 2000
@@ -56,6 +67,22 @@ class Goal(msgspec.Struct, frozen=True):
         )
 
 
+class Figure(msgspec.Struct, frozen=True):
+    """A measure that runs of another day are compared by: a ratio, or the processor time of one piece of work.
+
+    Attributes:
+        what: the measure.
+        samples: one number for each round.
+        at_least: whether more is better.
+        unit: of the samples; ``x`` for a ratio, which machines share.
+    """
+
+    what: str
+    samples: list[float]
+    at_least: bool = True
+    unit: str = "x"
+
+
 class Result(msgspec.Struct):
     """The results of one benchmark.
 
@@ -67,6 +94,7 @@ class Result(msgspec.Struct):
         goals: the goals.
         problems: what did not work, in sentences.
         skipped: peers that were left out, and why.
+        figures: what later runs are compared by, beside the goals.
     """
 
     title: str
@@ -76,6 +104,23 @@ class Result(msgspec.Struct):
     goals: list[Goal] = []
     problems: list[str] = []
     skipped: list[str] = []
+    figures: list[Figure] = []
+
+    def watch(
+        self,
+        what: str,
+        samples: Sequence[float | None],
+        *,
+        at_least: bool = True,
+        unit: str = "x",
+        limit: float | None = None,
+    ) -> None:
+        """Keep the samples of a measure, without None, for later comparisons; with `limit` it is a goal, too."""
+        found = [sample for sample in samples if sample is not None]
+        if found:
+            self.figures.append(Figure(what, found, at_least, unit))
+        if limit is not None:
+            self.goals.append(Goal(what, limit, at_least, median(found), unit))
 
     def shown(self) -> str:
         """Return it as text."""
@@ -117,7 +162,14 @@ def median(numbers: Sequence[float | None]) -> float | None:
 
 def ratio(of: Sequence[float | None], to: Sequence[float | None]) -> float | None:
     """Return the median of the ratios of two peers, round by round."""
-    return median([a / b for a, b in zip(of, to, strict=True) if a is not None and b])
+    return median(ratios(of, to))
+
+
+def ratios(of: Sequence[float | None], to: Sequence[float | None]) -> list[float]:
+    """Return the ratios of two peers in the rounds in which both have a number; none where one did not run."""
+    if not of or not to:
+        return []
+    return [a / b for a, b in zip(of, to, strict=True) if a is not None and b]
 
 
 def percentile(numbers: Sequence[float | None], share: float) -> float | None:

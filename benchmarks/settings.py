@@ -20,7 +20,6 @@ class Settings(msgspec.Struct):
         links: how many links to one node.
         bulk_mb: how many megabytes flow beside small calls.
         seeds: how many runs of each simulation.
-        is_real: whether Gossip Glomers run on real processes.
         may_install: whether what is missing may be installed.
         versions: of the peers, as they become known.
     """
@@ -32,7 +31,6 @@ class Settings(msgspec.Struct):
     links: int = 1000
     bulk_mb: int = 100
     seeds: int = 1000
-    is_real: bool = False
     may_install: bool = True
     versions: dict[str, str] = {}
 

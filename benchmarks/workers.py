@@ -90,7 +90,12 @@ class Worker:
 
 @asynccontextmanager
 async def open_worker(
-    name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, start_s: float = _START_S
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    start_s: float = _START_S,
+    is_killed: bool = False,
 ) -> AsyncGenerator[Worker]:
     """Run a worker for as long as the block lasts.
 
@@ -99,6 +104,7 @@ async def open_worker(
         command: what to run.
         env: what to add to the environment.
         start_s: how long it may take to be ready.
+        is_killed: whether it is killed in the end: a program that doesn't end with its input.
 
     Raises:
         WorkerFailed: it did not say that it is ready.
@@ -122,14 +128,14 @@ async def open_worker(
             yield worker
         finally:
             with trio.CancelScope(shield=True):
-                await _end(process)
+                await _end(process, 0.0 if is_killed else _END_S)
 
 
-async def _end(process: trio.Process) -> None:
+async def _end(process: trio.Process, grace_s: float) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     await process.stdin.aclose()
-    with trio.move_on_after(_END_S):
+    with trio.move_on_after(grace_s):
         await process.wait()
     # Itself, if it hasn't ended, and whatever it started: as long as one of them lives, no other group has this id.
     with suppress(ProcessLookupError):

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .services.member import Member
     from .templates.base import GroupContext
     from .transports.base import Endpoint
-    from .transports.web import QuartTrio
+    from .transports.web_app import QuartTrio
 
 __all__ = ["Node"]
 
@@ -254,6 +254,10 @@ class Node(NodeViews):
         self._endpoint.close()
         self._stopping.set()
         self._children.cancel_starting()
+
+    async def wait_stopping(self) -> None:
+        """Wait until it begins to stop, by `stop`, a call of ``status.stop``, or the end of its block."""
+        await self._stopping.wait()
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""

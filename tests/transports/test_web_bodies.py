@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
-from trionet import TemporarilyUnavailable
+from trionet import MessageTooLarge, TemporarilyUnavailable
 from trionet.transports.web_bodies import Bodies
+from trionet.transports.web_errors import BodyTooLate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -40,14 +40,14 @@ async def test_a_body_is_all_its_parts_and_then_holds_nothing() -> None:
 async def test_a_body_over_the_limit_is_refused_as_soon_as_it_is() -> None:
     bodies = bodies_of()
     async with aclosing(parts_of(50, 51, ends=False)) as parts:
-        with pytest.raises(RequestEntityTooLarge):
+        with pytest.raises(MessageTooLarge):
             await bodies.read(parts)
     assert bodies.held_bytes == 0
 
 
 async def test_a_body_has_only_so_much_time(autojump_clock: MockClock) -> None:
     bodies = bodies_of()
-    with pytest.raises(RequestTimeout):
+    with pytest.raises(BodyTooLate):
         await bodies.read(parts_of(50, ends=False))
     assert (trio.current_time(), bodies.held_bytes) == (60.0, 0)
 
@@ -58,7 +58,7 @@ async def test_when_all_bodies_together_are_too_much_the_largest_pays(autojump_c
     async def read(name: str, *sizes: int) -> None:
         try:
             await bodies.read(parts_of(*sizes, ends=False))
-        except (TemporarilyUnavailable, RequestTimeout) as exc:
+        except (TemporarilyUnavailable, BodyTooLate) as exc:
             ends[name] = type(exc)
 
     async with trio.open_nursery() as nursery:
@@ -76,7 +76,7 @@ async def test_when_all_bodies_together_are_too_much_the_largest_pays(autojump_c
             await trio.testing.wait_all_tasks_blocked()
             most = max(most, bodies.held_bytes)
     assert (most <= 200, bodies.held_bytes) == (True, 0)
-    assert (ends["large"], ends["small"]) == (TemporarilyUnavailable, RequestTimeout)
+    assert (ends["large"], ends["small"]) == (TemporarilyUnavailable, BodyTooLate)
 
 
 async def test_who_goes_away_holds_nothing() -> None:

@@ -18,6 +18,8 @@ from trionet.streams import check_written, claim_stdout, prepare_streams
 from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
+from .passed_sockets import on_passed, passed_sockets
+from .service_manager import ServiceManager
 from .serving import prepare_process, run_reporting, serve
 from .supervised import run_piped
 
@@ -138,13 +140,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(options: argparse.Namespace) -> int:
     import_from_working_directory()
-    config = _config(options)
+    sockets = passed_sockets(os.environ)
+    config, *others = on_passed(_config(options), sockets)
     keys = keys_of(config)
-    config.check_bind(has_key=keys is not None)
+    for each in (config, *others):
+        each.check_bind(has_key=keys is not None)
     prepare_process(config)
     name_output(config)
     results = claim_stdout()
-    trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json))
+    manager = ServiceManager.of_environment(os.environ)
+    trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json), manager, sockets)
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from .members import MemberRecord
+from .member_record import MemberRecord
 from .statements import MOST_SUSPECTED_BY
 from .timers import Timer
 

@@ -1,5 +1,8 @@
 """The HTTP transport: httpx as the client of other nodes' HTTP face.
 
+A call is a request and a response of httpx, on a transport of ours (`http_pool`): a client of httpx, with its cookies,
+redirects, events and time-outs, takes as long as the rest of a call.
+
 The path contains the names of the method, the body the arguments, and the headers the rest of the envelope.
 
 With keys, calls are signed, and answers are verified (`signed_calls`).
@@ -12,10 +15,12 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import aclosing, asynccontextmanager
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
+import httpcore
 import httpx
 import trio
 
@@ -27,16 +32,15 @@ from trionet.errors import (
     MessageTooLarge,
     NodeUnreachable,
     NotPermitted,
-    TemporarilyUnavailable,
     TrionetError,
 )
-from trionet.nesting import DEEPEST
 from trionet.replies import replies_from
 from trionet.security.live_keys import LiveKeys
 
-from .base import STOPPED, Sending, answered_error, check_request_size
+from .base import Sending, answered_error, check_request_size
 from .call_headers import STREAM_TYPE, VALUE_TYPE, headers_of
 from .http_connections import HTTPConnections
+from .http_pool import MOST_CONNECTIONS, Pool
 from .signed_calls import SignedCall, no_signed_stream
 from .web_errors import status_of
 
@@ -52,95 +56,17 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_CONNECTIONS", "HTTPTransport"]
 
-MOST_CONNECTIONS: Final = 128
-"""The most connections in use to one peer for the calls at one depth."""
-
 _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request; Hypercorn to 16 KiB
-# Below the server's idle timeout, so that no connection is reused while the server closes it; and short, because a host
-# that crashes closes nothing, and a request to its next life over the old connection is lost.
-_KEEPALIVE_S = 5.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
 """The names that an answer with an error must not have."""
 
-_BEFORE_SENDING = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
-)
-
-
-class _Pool:
-    """The connections to one peer for the calls at one depth.
-
-    httpx scans its queue, for each connection, at every begin, end and cancellation of a request: the end of 400 calls
-    takes seconds. So requests never outnumber connections.
-
-    Attributes:
-        client: sends the requests.
-    """
-
-    def __init__(self, node: NodeAddress, depth: int, size: int, client: httpx.AsyncClient) -> None:
-        self.client: httpx.AsyncClient = client
-        self._is_closed = False
-        self._requesting: set[trio.CancelScope] = set()
-        self._node = node
-        self._waits = depth != DEEPEST
-        self._size = size
-        self._slots = trio.Semaphore(size)
-
-    @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[None]:
-        """Wait for a connection's slot, and hold it during the block.
-
-        Raises:
-            TemporarilyUnavailable: no slot is free, for calls that are nested too deeply to wait.
-            NodeUnreachable: this node has stopped in the meantime.
-        """
-        try:
-            self._slots.acquire_nowait()
-        except trio.WouldBlock:
-            if not self._waits:
-                raise TemporarilyUnavailable(
-                    f"{self._node} is sent no further call that is nested {DEEPEST} deep or deeper: {self._size} are "
-                    f"in progress, the smaller of max_calls_per_peer and {MOST_CONNECTIONS}"
-                ) from None
-            await self._slots.acquire()
-        try:
-            if self._is_closed:
-                raise NodeUnreachable(STOPPED)
-            yield
-        finally:
-            self._slots.release()
-
-    @contextlib.contextmanager
-    def until_closed(self) -> Generator[None]:
-        """Cancel the block, which sends a request, when the pool is closed: httpx does not end connection attempts.
-
-        Raises:
-            ConnectionLost: this node has stopped in the meantime.
-        """
-        with trio.CancelScope() as scope:
-            self._requesting.add(scope)
-            try:
-                yield
-            finally:
-                self._requesting.remove(scope)
-        if scope.cancelled_caught:
-            raise ConnectionLost(f"the connection to {self._node} was closed: this node has stopped")
-
-    async def aclose(self) -> None:
-        """Close all connections, and refuse the calls that wait for a slot."""
-        self._is_closed = True
-        for scope in self._requesting:
-            scope.cancel()
-        await self.client.aclose()
+_BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL)
+_AFTER_SENDING = (httpx.HTTPError, httpx.StreamError, httpcore.NetworkError, httpcore.ProtocolError)
 
 
 class HTTPTransport:
-    """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
+    """Calls over HTTP/1.1, with a pool of connections for each peer and depth."""
 
     def __init__(
         self,
@@ -152,18 +78,17 @@ class HTTPTransport:
         self._keys = LiveKeys() if keys is None else keys
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._max_message_bytes = config.max_message_bytes
-        self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
+        self._connect_timeout_s = config.connect_timeout_s
         self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)
-        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
         self._connections = connections or HTTPConnections(certificates)
-        self._pools: dict[tuple[NodeAddress, int], _Pool] = {}
+        self._pools: dict[tuple[NodeAddress, int], Pool] = {}
         self._in_progress: dict[object, Sending] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
         async with self._exchange(node, request, accept=VALUE_TYPE) as (response, signed):
             status, body = response.status_code, bytearray()
-            async with _reading(node, response, response.aiter_raw()) as chunks:
+            async with _reading(node, response) as chunks:
                 async for chunk in chunks:
                     body += chunk
                     if len(body) > 2 * self._max_message_bytes:
@@ -200,7 +125,7 @@ class HTTPTransport:
         last: dict[str, Any] | None = None
         status, most_bytes = response.status_code, 2 * self._max_message_bytes
         async with (
-            _reading(node, response, response.aiter_raw()) as chunks,
+            _reading(node, response) as chunks,
             aclosing(_lines(chunks, most_bytes)) as lines,
         ):
             async for line in lines:
@@ -229,39 +154,50 @@ class HTTPTransport:
         """Send `request`; yield the response, and the signed call that it must answer; None without keys."""
         check_request_size(request, self._max_message_bytes)
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
-        url = f"{self._connections.scheme}://{node}/{path}{_query(request)}"
+        url = _url(f"{self._connections.scheme}://{node}/{path}{_query(request)}")
         pool = self._pool(node, request.depth)
         task, key = trio.lowlevel.current_task(), object()
         self._in_progress[key] = Sending(node, request, "queued", task)
-        async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._in_progress.pop, key)
-            await stack.enter_async_context(pool.slot())
-            keys, signed = self._keys.now if self._keys.seals else None, None
-            self._in_progress[key] = Sending(node, request, "sent", task)
-            headers = headers_of(request, accept, is_signed=keys is not None)  # in its slot: with the time left
-            with _translated(node), pool.until_closed():
-                if keys is not None:
-                    signed = SignedCall(keys.sealing, node, "PUT", httpx.URL(url), headers, request.args)
-                    headers = signed.headers
-                extensions = self._connections.extensions(node)
-                sent = pool.client.stream("PUT", url, content=request.args, headers=headers, extensions=extensions)
-                response = await stack.enter_async_context(sent)
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise ConnectionLost(_unlike_a_node(node, response.status_code))
-            yield response, signed
+        try:
+            await pool.acquire()
+            try:
+                self._in_progress[key] = Sending(node, request, "sent", task)
+                with _translated(node):
+                    sent, signed = self._sent(node, url, request, accept)
+                    response = await pool.handle_async_request(sent)
+                try:
+                    if response.headers.get("Content-Encoding", "identity") != "identity":
+                        raise ConnectionLost(_unlike_a_node(node, response.status_code))
+                    yield response, signed
+                finally:
+                    await response.stream.aclose()  # type: ignore[union-attr]  # the transport's is asynchronous
+            finally:
+                pool.release()
+        finally:
+            del self._in_progress[key]
+
+    def _sent(
+        self, node: NodeAddress, url: httpx.URL, request: Request, accept: str
+    ) -> tuple[httpx.Request, SignedCall | None]:
+        """Return a request of httpx's, with the time that is left."""
+        keys, signed = self._keys.now if self._keys.seals else None, None
+        headers = headers_of(request, accept, is_signed=keys is not None)
+        if keys is not None:
+            signed = SignedCall(keys.sealing, node, "PUT", url, headers, request.args)
+            headers = signed.headers
+        length = str(len(request.args))
+        headers = {"Host": str(node), **headers, **self._connections.headers, "Content-Length": length}
+        return httpx.Request("PUT", url, headers=headers, stream=httpx.ByteStream(request.args)), signed
 
     def in_progress(self) -> list[Sending]:
         """Return the calls and streams that have not ended."""
         return list(self._in_progress.values())
 
-    def _pool(self, node: NodeAddress, depth: int) -> _Pool:
+    def _pool(self, node: NodeAddress, depth: int) -> Pool:
         pool = self._pools.get((node, depth))
         if pool is None:
-            verify, headers = self._connections.context, self._connections.headers
-            client = httpx.AsyncClient(
-                verify=verify, headers=headers, trust_env=False, timeout=self._timeout, limits=self._limits
-            )
-            pool = self._pools[node, depth] = _Pool(node, depth, self._size, client)
+            pool = Pool(node, depth, self._size, self._connections, self._connect_timeout_s)
+            self._pools[node, depth] = pool
         return pool
 
     async def aclose(self) -> None:
@@ -279,23 +215,33 @@ def _translated(node: NodeAddress) -> Generator[None]:
         yield
     except _BEFORE_SENDING as exc:
         raise NodeUnreachable(f"no connection to {node}: {str(exc) or type(exc).__name__}") from exc
-    except (httpx.HTTPError, httpx.StreamError) as exc:
+    except _AFTER_SENDING as exc:
         raise ConnectionLost(f"the connection to {node} broke: {str(exc) or type(exc).__name__}") from exc
 
 
 @asynccontextmanager
-async def _reading(
-    node: NodeAddress, response: httpx.Response, parts: AsyncIterator[Any]
-) -> AsyncGenerator[AsyncIterator[Any]]:
-    """Yield `parts` for iteration, and exhaust them: nested generators don't close each other."""
+async def _reading(node: NodeAddress, response: httpx.Response) -> AsyncGenerator[AsyncIterator[bytes]]:
+    """Yield the parts of a body for iteration, and exhaust them: nested generators don't close each other."""
+    parts = _parts(response)
     try:
         with _translated(node):
             yield parts
     finally:
-        with trio.CancelScope(shield=True), contextlib.suppress(httpx.HTTPError, httpx.StreamError):
-            await response.aclose()
+        with trio.CancelScope(shield=True), contextlib.suppress(*_AFTER_SENDING, RuntimeError):
+            await response.stream.aclose()  # type: ignore[union-attr]  # the transport's is asynchronous
             async for _ in parts:
                 pass
+
+
+def _parts(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Return the parts of the body of a response."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    return aiter(response.stream)
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> httpx.URL:
+    return httpx.URL(text)
 
 
 async def _lines(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerator[bytes]:

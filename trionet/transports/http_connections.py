@@ -7,23 +7,24 @@ this cluster, and is for the address that was dialed.
 from __future__ import annotations
 
 import ssl
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
+import trio
 
 from trionet.forks import keep_from_forks
 from trionet.security.peer_certificate import CertificateFault
 
+from .http_streams import PlainStream, TLSStream, tls_object
+from .link.sockets import connect
+
 if TYPE_CHECKING:
+    import httpcore
+
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
 
 __all__ = ["HTTPConnections"]
-
-_CONNECTED: Final = "connection.connect_tcp.complete"
-_SECURED: Final = "connection.start_tls.complete"
-"""The events of httpcore with a new connection, and once it is within TLS."""
 
 
 class HTTPConnections:
@@ -31,7 +32,7 @@ class HTTPConnections:
 
     Attributes:
         scheme: of all URLs.
-        context: TLS's settings, for httpx.
+        context: TLS's settings.
         headers: of all requests.
     """
 
@@ -39,24 +40,40 @@ class HTTPConnections:
         self._certificates = certificates
         self.headers: dict[str, str] = {}
         self.scheme: str = "http" if certificates is None else "https"
-        # Shared: httpx would load certificates for each client.
         self.context: ssl.SSLContext = (
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if certificates is None else _CurrentContext.of(certificates)
         )
 
-    def extensions(self, node: NodeAddress) -> dict[str, Any]:
-        """Return the extensions of a request to `node`, for httpx."""
-        return {"trace": partial(self._handle_event, node)}
+    async def connect(self, node: NodeAddress) -> httpcore.AsyncNetworkStream:
+        """Return a new connection to `node`.
 
-    async def _handle_event(self, node: NodeAddress, name: str, details: dict[str, Any]) -> None:
-        if name == _CONNECTED:
-            keep_from_forks(details["return_value"].get_extra_info("socket"))
-        elif name == _SECURED and self._certificates is not None:
-            stream = details["return_value"]
-            fault = _fault(self._certificates, stream.get_extra_info("ssl_object"), node)
-            if fault:
-                await stream.aclose()
-                raise httpx.ConnectError(fault)
+        Raises:
+            httpx.ConnectError: none could be made, or its peer is not that node.
+        """
+        try:
+            sock = await connect(node)
+        except OSError as exc:
+            raise httpx.ConnectError(str(exc)) from exc
+        if self.scheme == "http":
+            return PlainStream(sock)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        keep_from_forks(stream.socket)
+        return TLSStream(await self._secured(node, stream))
+
+    async def _secured(self, node: NodeAddress, stream: trio.SocketStream) -> trio.SSLStream[trio.SocketStream]:
+        tls = trio.SSLStream(stream, self.context, server_hostname=node.ip, https_compatible=True)
+        try:
+            await tls.do_handshake()
+        except BaseException as exc:
+            await trio.aclose_forcefully(stream)
+            if isinstance(exc, trio.BrokenResourceError):
+                raise httpx.ConnectError(str(exc.__cause__ or exc)) from exc
+            raise
+        fault = "" if self._certificates is None else _fault(self._certificates, tls_object(tls), node)
+        if fault:
+            await trio.aclose_forcefully(stream)
+            raise httpx.ConnectError(fault)
+        return tls
 
 
 def _fault(certificates: Certificates, tls: ssl.SSLObject, node: NodeAddress) -> str:
@@ -80,6 +97,6 @@ class _CurrentContext(ssl.SSLContext):
         self._certificates = certificates
         return self
 
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+    def wrap_bio(self, *args: object, **kwargs: object) -> ssl.SSLObject:
         """Return one side of a connection; see `ssl.SSLContext.wrap_bio`."""
-        return self._certificates.requests.wrap_bio(*args, **kwargs)
+        return self._certificates.requests.wrap_bio(*args, **kwargs)  # type: ignore[arg-type]  # theirs

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
 
-__all__ = ["Connection", "Listener", "RequestSession", "Session", "open_listener"]
+__all__ = ["Connection", "Listener", "RequestSession", "Session", "open_listener", "shared_listener"]
 
 _log = limited_log(__name__)
 
@@ -70,8 +70,17 @@ class Listener:
         ips: the IP addresses that it listens on: one, or all of a host name, with the same port number.
     """
 
-    def __init__(self, listeners: list[trio.SocketListener], address: NodeAddress, max_connections: int) -> None:
+    def __init__(
+        self,
+        listeners: list[trio.SocketListener],
+        address: NodeAddress,
+        max_connections: int,
+        *,
+        is_shared: bool = False,
+    ) -> None:
+        """Listen on `listeners`, whose sockets another process goes on to use if `is_shared`."""
         self.address = address
+        self._is_shared = is_shared
         self.ips: list[str] = [listener.socket.getsockname()[0] for listener in listeners]
         self._listeners = listeners
         for listener in listeners:
@@ -120,10 +129,14 @@ class Listener:
             await self._all_ended.wait()
 
     def close(self) -> None:
-        """Refuse further connections, at once, even while another process has a copy of the socket."""
+        """Refuse further connections, at once, even while another process has a copy of the socket.
+
+        On a shared one they wait for the next process.
+        """
         for listener in self._listeners:
             with contextlib.suppress(OSError):  # closed already, or without shutdown
-                listener.socket.shutdown(socket.SHUT_RDWR)
+                if not self._is_shared:
+                    listener.socket.shutdown(socket.SHUT_RDWR)
             listener.socket.close()
 
     async def _abort_when_cancelled(self) -> None:
@@ -175,6 +188,14 @@ async def open_listener(config: NodeConfig) -> Listener:
         raise ConfigError(f"can't listen on {wanted}: {getattr(exc, 'strerror', None) or exc}") from exc
     address = NodeAddress(config.advertise_ip or config.ip, listeners[0].socket.getsockname()[1])
     return Listener(listeners, address, _connection_limit(config.max_connections))
+
+
+def shared_listener(config: NodeConfig, socks: Sequence[socket.socket]) -> Listener:
+    """Listen on sockets of one port number that another process has opened, and goes on to use."""
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in socks]
+    ip, port, *_ = socks[0].getsockname()
+    limit = _connection_limit(config.max_connections)
+    return Listener(listeners, NodeAddress(config.advertise_ip or ip, port), limit, is_shared=True)
 
 
 async def _bound(sockaddrs: Sequence[tuple[int, Any]], port: int) -> list[trio.socket.SocketType]:

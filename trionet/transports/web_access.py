@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from hypercorn.typing import HTTPScope, WebsocketScope
-    from quart import Response
-    from werkzeug.datastructures import Headers
 
     from trionet.message import Call
     from trionet.security.http_signatures import VerifiedRequest
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from trionet.security.tokens import Token
 
     from .base import Handler
+    from .web_head import Headers
     from .web_tls import TLSClient
 
 __all__ = ["ANYONE", "Grant", "Requester", "WebAccess", "own_authorities"]
@@ -92,11 +91,13 @@ class Requester(Protocol):
 
     Attributes:
         is_believed: whether its headers may name a node as the caller.
+        signs: whether answers to it are signed.
         certificate: the certificate by which it is known; None if it is known by another proof.
         grant: what it may do.
     """
 
     is_believed: bool
+    signs: bool
     certificate: PeerCertificate | None
     grant: Grant
 
@@ -127,14 +128,15 @@ class Requester(Protocol):
     def check_call(self, handler: Handler, call: Call) -> None:
         """Raise `NotPermitted` unless it may make a call with these arguments."""
 
-    async def signed(self, response: Response) -> Response:
-        """Return the answer as it is sent."""
+    def signature_of(self, headers: list[tuple[str, str]], status: int, body: bytes) -> list[tuple[str, str]]:
+        """Return the headers that sign an answer with these headers; none where answers are not signed."""
 
 
 class _Anyone:
     """Whoever makes a request to a node without keys."""
 
     is_believed = True
+    signs = False
     certificate: PeerCertificate | None = None
     grant = Grant()
 
@@ -160,8 +162,8 @@ class _Anyone:
     def check_call(self, handler: Handler, call: Call) -> None:
         pass
 
-    async def signed(self, response: Response) -> Response:
-        return response
+    def signature_of(self, headers: list[tuple[str, str]], status: int, body: bytes) -> list[tuple[str, str]]:
+        return []
 
 
 ANYONE: Final[Requester] = _Anyone()
@@ -215,6 +217,8 @@ class _SigningNode(_Anyone):
     Between nodes with certificates it is the one that its certificate names.
     """
 
+    signs = True
+
     def __init__(self, request: VerifiedRequest, keys: DerivedKeys, certificate: PeerCertificate | None) -> None:
         self._request = request
         self._keys = keys
@@ -241,11 +245,8 @@ class _SigningNode(_Anyone):
     def check_body(self, body: bytes) -> None:
         self._request.check_body(body)
 
-    async def signed(self, response: Response) -> Response:
-        body = await response.get_data(as_text=False)
-        head = HttpResponse(list(response.headers.items()), response.status_code)
-        response.headers.extend(sign_response(head, body, self._keys, self._request.nonce, time_us()))
-        return response
+    def signature_of(self, headers: list[tuple[str, str]], status: int, body: bytes) -> list[tuple[str, str]]:
+        return sign_response(HttpResponse(headers, status), body, self._keys, self._request.nonce, time_us())
 
 
 class _CertifiedNode(_Anyone):

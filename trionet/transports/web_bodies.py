@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
-from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from trionet.errors import TemporarilyUnavailable
+
+from .web_errors import BodyTooLate, too_large
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -36,11 +37,11 @@ class Bodies:
         self.held_bytes: int = 0
 
     async def read(self, parts: AsyncIterable[bytes]) -> bytes:
-        """Return a whole body; check its size as it arrives, which Quart 0.23 does only at the end.
+        """Return a whole body, whose size is checked as it arrives.
 
         Raises:
-            RequestEntityTooLarge: it is over the limit.
-            RequestTimeout: it did not arrive in time.
+            MessageTooLarge: it is over the limit.
+            BodyTooLate: it did not arrive in time.
             TemporarilyUnavailable: it was the largest one when all together were over their limit.
         """
         arriving = _Arriving(trio.current_time() + self._timeout_s)
@@ -51,14 +52,14 @@ class Bodies:
                     arriving.data += part
                     self.held_bytes += len(part)
                     if len(arriving.data) > self._largest_bytes:
-                        raise RequestEntityTooLarge
+                        raise too_large(self._largest_bytes)
                     self._reject_largest()
                 return bytes(arriving.data)
         finally:
             self._drop(arriving)
         if arriving.is_rejected:
             raise TemporarilyUnavailable("this node is receiving more than it can hold: try again")
-        raise RequestTimeout
+        raise BodyTooLate
 
     def _reject_largest(self) -> None:
         while self.held_bytes > self._limit_bytes:

@@ -1,4 +1,8 @@
-"""One HTTP connection: Hypercorn's Trio connection class, with bounds against slow and hostile peers.
+"""One HTTP connection: Hypercorn's protocols on a stream of Trio, with bounds against slow and hostile peers.
+
+Hypercorn's own Trio connection starts and cancels a task for the idle time of each request, and sends through a queue
+with a checkpoint per message. Here the idle time is a number that one task looks at when it may have passed, and a
+message waits only where there is no room for it.
 
 Invariants: a connection is closed if its peer takes too long to send the head of a request or to read 64 KiB of a
 response, or if it is idle for too long. The listener closes connections by their `unfinished_since` to make room, and
@@ -8,39 +12,34 @@ handles their exceptions.
 from __future__ import annotations
 
 import contextlib
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Final
 
-import h2.errors
-import h2.events
-import h2.exceptions
 import h11
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.events import Body, EndBody, Response, StreamClosed
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
 
 from .allowance import within
-from .web_errors import own_failure
-from .web_framing import StrictReceiveBuffer
-from .web_stream import PIECE_BYTES, PushedBackStream
+from .web_apps import AppTasks
+from .web_protocols import Protocols
+from .web_stream import PlainStream, TLSStream
 from .web_tls import SecuredStream
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
 
+    from .web_apps import App
+
 __all__ = ["HTTPConnection"]
 
-_LINGER_S = 2.0
-_LINGER_READ_BYTES = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
+_LINGER_S: Final = 2.0
+_LINGER_READ_BYTES: Final = 256 * 1024
 
 
-class HTTPConnection(TCPServer):
+class HTTPConnection:
     """One HTTP connection.
 
     Attributes:
@@ -49,18 +48,28 @@ class HTTPConnection(TCPServer):
 
     def __init__(
         self,
-        app: Any,
+        app: App,
         config: Config,
         context: WorkerContext,
-        state: Any,
+        state: dict[str, Any],
         stream: trio.SocketStream | SecuredStream,
         first: bytes,
     ) -> None:
+        self._app = app
+        self._config = config
+        self._context = context
+        self._state = state
+        timeout_s = config.keep_alive_timeout
         self._is_secured = isinstance(stream, SecuredStream)
-        pushed_back = PushedBackStream(stream, first, config.keep_alive_timeout)
-        self._protocol: _Protocols | None = None  # set by Hypercorn, when it runs
-        super().__init__(app, config, context, state, pushed_back)  # type: ignore[arg-type]  # a stream
-        self._socket = stream.socket
+        self._stream: PlainStream | TLSStream = (
+            TLSStream(stream, first, timeout_s)
+            if isinstance(stream, SecuredStream)
+            else PlainStream(stream, first, timeout_s)
+        )
+        self._protocol: Protocols | None = None
+        self._sending = trio.Lock()
+        self._nursery: trio.Nursery | None = None
+        self._idle_scope = trio.CancelScope()
         self._reader: trio.lowlevel.Task | None = None
         self._input_ended = trio.Event()
         self._accepted_at = trio.current_time()
@@ -74,76 +83,116 @@ class HTTPConnection(TCPServer):
     async def run(self) -> None:
         """Serve it to its end, and break the reference cycles of its parts."""
         try:
-            await super().run()
+            sock = self._stream.socket
+            client, server = (parse_socket_addr(sock.family, name()) for name in (sock.getpeername, sock.getsockname))
+            async with trio.open_nursery() as self._nursery:
+                tasks = AppTasks(self._nursery)
+                self._protocol = Protocols(
+                    self._app,
+                    self._config,
+                    self._context,
+                    tasks,
+                    ConnectionState(self._state),
+                    self._is_secured,
+                    client,
+                    server,
+                    self._handle,
+                )
+                await self._protocol.initiate()
+                self._nursery.start_soon(self._close_when_idle)
+                await self._read()
+        except OSError:
+            pass  # the peer has gone already
         finally:
-            # They refer to this connection, and the parts of HTTP/2 and of WebSockets to each other.
-            protocol = getattr(self._protocol, "protocol", None)
-            for part in (getattr(protocol, "connection", None), protocol, self._protocol):
-                if part is not None and hasattr(part, "__dict__"):
-                    vars(part).clear()
-            self._protocol = self._reader = None
-            for name in ("_task_group", "stream"):
-                vars(self).pop(name, None)
+            await self._close()
+            self._break_cycles()
+
+    def abort(self) -> None:
+        """Close the socket at once."""
+        self._stream.abort()
+
+    async def _read(self) -> None:
+        """Have the protocol handle what the peer sends, until its end."""
+        assert self._protocol is not None
+        self._reader = trio.lowlevel.current_task()
+        data = b"more"
+        while data:
+            try:
+                data = await self._stream.receive_some(_READ_BYTES)
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            await self._protocol.handle(RawData(data))
+        await self._protocol.handle(Closed())
+        # The peer is gone. Hypercorn would keep the connection open until the idle timeout.
+        self._input_ended.set()
+        self._idle_scope.cancel()
+
+    async def _handle(self, event: Event) -> None:
+        """Handle an event of the protocol: bytes to send, the end, or the begin or end of a request."""
+        if isinstance(event, RawData):
+            if event.data:
+                await self._send(event.data)
+        elif isinstance(event, Updated):
+            self.idle_since = trio.current_time() if event.idle else None
+            if event.idle and self._context.terminated.is_set():
+                assert self._nursery is not None
+                self._nursery.start_soon(self._close_from_this_side)
+        else:
+            # This runs in the app's task, which Quart-Trio cancels after the response; the socket must close, too.
+            with trio.CancelScope(shield=True):
+                await self._close()
+                await self.protocol.handle(Closed())
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:  # of a request over HTTP/2 beside this one
+            with trio.CancelScope(shield=True):
+                await self._sending.acquire()
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            with trio.CancelScope(shield=True):
+                await self.protocol.handle(Closed())
+        finally:
+            self._sending.release()
 
     @property
-    def protocol(self) -> ProtocolWrapper:
+    def protocol(self) -> Protocols:
         """The protocol in use."""
         assert self._protocol is not None
         return self._protocol
 
-    @protocol.setter
-    def protocol(self, made: ProtocolWrapper) -> None:
-        """Replace the protocols that Hypercorn has made for this connection by ours."""
-        self._protocol = _Protocols(
-            made.app,
-            made.config,
-            made.context,
-            made.task_group,
-            made.state,
-            self._is_secured,
-            made.client,
-            made.server,
-            made.send,
-        )
+    async def _close_when_idle(self) -> None:
+        """Close it once it has been idle for too long in which this node runs, or when the node stops."""
+        limit_s = rest_s = self._config.keep_alive_timeout
+        with self._idle_scope:
+            while rest_s > 0:
+                with contextlib.suppress(trio.TooSlowError):
+                    await within(rest_s, self._context.terminated.wait)
+                    if self.idle_since is None:
+                        return  # it is closed after its request
+                    break
+                since = trio.current_time() if self.idle_since is None else self.idle_since
+                rest_s = since + limit_s - trio.current_time()
+            await self._close_from_this_side()
 
-    async def _read_data(self) -> None:
-        self._reader = trio.lowlevel.current_task()
-        await super()._read_data()
-        # The peer is gone. Hypercorn would keep the connection open until the idle timeout.
-        self._input_ended.set()
-        await self.idle_task.stop()
-
-    async def _idle_timeout(self) -> None:
-        # Hypercorn's own would close the connection after a stall of this node, with an unread request on it.
-        with contextlib.suppress(trio.TooSlowError):
-            await within(self.config.keep_alive_timeout, self.context.terminated.wait)
+    async def _close_from_this_side(self) -> None:
         with trio.CancelScope(shield=True):
-            await self._initiate_server_close()
-
-    async def protocol_send(self, event: Event) -> None:
-        """Send bytes, close, or note the begin or end of a request; see Hypercorn."""
-        if isinstance(event, Updated):
-            self.idle_since = trio.current_time() if event.idle else None
-            if self._input_ended.is_set():
-                return
-        # This runs in the app's task, which Quart-Trio cancels after the response; the idle timer must start, or the
-        # socket close, nevertheless. Writes are shielded already.
-        with trio.CancelScope(shield=not isinstance(event, RawData)):
-            await super().protocol_send(event)
-
-    def abort(self) -> None:
-        """Close the socket at once."""
-        self._socket.close()
+            await self.protocol.handle(Closed())
+            await self._stream.aclose()
 
     async def _close(self) -> None:
         if self._input_unread():
             with trio.move_on_after(_LINGER_S, shield=True):
-                await self.stream.send_eof()
+                await self._stream.send_eof()
                 if self._reader is trio.lowlevel.current_task():
                     await self._discard_input()
                 else:
                     await self._input_ended.wait()
-        await super()._close()
+        with contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError):
+            await self._stream.send_eof()
+        await self._stream.aclose()
 
     def _input_unread(self) -> bool:
         """Whether a request has its response before its end, 413 or 400 for example.
@@ -156,230 +205,15 @@ class HTTPConnection(TCPServer):
 
     async def _discard_input(self) -> None:
         try:
-            while await self.stream.receive_some(_LINGER_READ_BYTES):
+            while await self._stream.receive_some(_LINGER_READ_BYTES):
                 pass
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             pass
 
-
-class _Protocols(ProtocolWrapper):
-    """HTTP/1.1, or HTTP/2 after the peer's preface or upgrade."""
-
-    protocol: _H11Protocol | _H2Protocol
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._args = args
-        self.protocol = _H11Protocol(*args)
-        self._began_at = trio.current_time()
-        self._is_handling = False
-
-    @property
-    def unfinished_since(self) -> float | None:
-        """When the wait for the first request, or the rest of one, began; None if there is none."""
-        # During handling this is unknown: the data may complete the request.
-        return self._began_at if self.protocol.waits_for_request and not self._is_handling else None
-
-    async def handle(self, event: Event) -> None:
-        """Handle received bytes, or the end; see Hypercorn."""
-        if not isinstance(event, RawData):
-            await self.protocol.handle(event)
-            return
-        if not self.protocol.waits_for_request:
-            self._began_at = trio.current_time()
-        self._is_handling = True
-        try:
-            await self._handle_data(event)
-        finally:
-            self._is_handling = False
-
-    async def _handle_data(self, event: RawData) -> None:
-        try:
-            await self.protocol.handle(event)
-        except H2ProtocolAssumedError as exc:
-            await self._switch_to_http_2(exc.data)
-        except H2CProtocolRequiredError as exc:
-            await self._switch_to_http_2(exc.data, exc.headers, exc.settings)
-
-    async def _switch_to_http_2(
-        self, data: bytes, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
-    ) -> None:
-        self.protocol = protocol = _H2Protocol(*self._args)
-        await protocol.initiate(headers, settings)
-        if data:
-            await protocol.handle(RawData(data))
-        # Hypercorn has counted the preface as a request, and stopped its idle timer.
-        await protocol.note_idle()
-
-
-class _H11Connection(h11.Connection):
-    """h11's connection, strict about the ends of requests, with errors without reference cycles."""
-
-    def __init__(self, max_head_bytes: int) -> None:
-        super().__init__(h11.SERVER, max_head_bytes)
-        self._receive_buffer = StrictReceiveBuffer()
-
-    def next_event(self) -> Any:
-        """Return the next event; see h11."""
-        try:
-            return super().next_event()
-        except h11.ProtocolError as exc:
-            # Its traceback has a frame of h11 that refers to it, and to all data.
-            raise exc.with_traceback(None) from None
-
-
-class _H11Protocol(H11Protocol):
-    """HTTP/1.1; its own error responses have a body, too."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.connection = _H11Connection(self.config.h11_max_incomplete_size)
-        self._refused_by: Literal["hypercorn", "app"] | None = None  # the side that refused a WebSocket
-        self._skips_end = False
-
-    @property
-    def waits_for_request(self) -> bool:
-        """Whether the first request, or the rest of one, is awaited."""
-        connection = self.connection
-        if not isinstance(connection, h11.Connection):  # a WebSocket
-            return False
-        if connection.their_state is h11.IDLE:
-            return not self.keep_alive_requests or bool(connection.trailing_data[0])
-        return connection.their_state is h11.SEND_BODY and connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        if not isinstance(self.connection, h11.Connection):
-            await self._websocket_send(event)
-        elif _is_own_failure(event):
-            await self._send_own_failure(event)
-        else:
-            await super().stream_send(event)
-
-    async def _send_own_failure(self, event: Response) -> None:
-        headers, body = own_failure(event.status_code)
-        await super().stream_send(Response(event.stream_id, headers, event.status_code))
-        await super().stream_send(Body(event.stream_id, body))
-
-    async def _websocket_send(self, event: StreamEvent) -> None:
-        """Send an event of a WebSocket; of two refusals, only the first.
-
-        The app may refuse it, and Hypercorn itself, when data comes too early. Hypercorn's response is sent whole with
-        its first event, so that all later events are the app's.
-        """
-        if _is_own_failure(event):
-            self._skips_end = self._refused_by == "app"
-            if self._refused_by is None:
-                self._refused_by = "hypercorn"
-                await self._send_own_failure(event)
-                await super().stream_send(EndBody(event.stream_id))
-                await self.send(Closed())  # Hypercorn would leave it open after a malformed handshake
-        elif self._refused_by == "hypercorn":
-            if isinstance(event, StreamClosed):
-                await super().stream_send(event)
-        elif isinstance(event, Response) and event.status_code >= HTTPStatus.OK:
-            self._refused_by = "app"
-            # Hypercorn closes the connection then; the client must not reuse it.
-            headers = [*event.headers, (b"connection", b"close")]
-            await super().stream_send(Response(event.stream_id, headers, event.status_code))
-        elif isinstance(event, EndBody) and self._skips_end:
-            self._skips_end = False
-        else:
-            await super().stream_send(event)
-            if isinstance(event, EndBody):
-                await self.send(Closed())
-
-    async def _send_error_response(self, status_code: int) -> None:
-        headers, body = own_failure(status_code)
-        for event in (h11.Response(headers=headers, status_code=status_code), h11.Data(body), h11.EndOfMessage()):
-            await self._send_h11_event(event)
-
-
-class _H2Protocol(H2Protocol):
-    """HTTP/2; the peer must read responses in time, and may send more of a body than the app reads."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._ended: set[int] = set()  # complete requests
-        self._failing: set[int] = set()  # requests that Hypercorn itself refuses
-
-    @property
-    def waits_for_request(self) -> bool:
-        """Whether the first request, or the rest of all open ones, is awaited."""
-        if not self.streams:
-            return not self.keep_alive_requests
-        return not self._ended
-
-    async def initiate(self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None) -> None:
-        await super().initiate(headers, settings)
-        self._ended.update(self.streams)  # the request for the upgrade is complete
-
-    async def _handle_events(self, events: list[h2.events.Event]) -> None:
-        for event in events:
-            if isinstance(event, h2.events.DataReceived) and event.stream_id not in self.streams:
-                self._refuse_late_data(event)
-            else:
-                await super()._handle_events([event])
-                if isinstance(event, h2.events.StreamEnded) and event.stream_id in self.streams:
-                    self._ended.add(event.stream_id)
-                elif isinstance(event, h2.events.RequestReceived | h2.events.StreamReset):
-                    await self.note_idle()
-        await self._flush()
-
-    async def note_idle(self) -> None:
-        """Start the idle timer if there is no request; Hypercorn does so only after a response."""
-        if not self.streams and not self.closed:
-            await self.send(Updated(idle=True))
-
-    def _refuse_late_data(self, event: h2.events.DataReceived) -> None:
-        """Handle data of a body after the response, 413 for example: RFC 9113, 8.1."""
-        assert event.stream_id is not None
-        with contextlib.suppress(h2.exceptions.ProtocolError):
-            self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
-            if event.stream_id not in self.stream_buffers:  # the response's end has been sent
-                self.connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.NO_ERROR)
-
-    async def _close_stream(self, stream_id: int) -> None:
-        self._ended.discard(stream_id)
-        self._failing.discard(stream_id)
-        await super()._close_stream(stream_id)
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        if _is_own_failure(event):
-            headers, body = own_failure(event.status_code)
-            kept = [header for header in headers if header[0] != b"connection"]  # RFC 9113, 8.2.2: not in HTTP/2
-            await super().stream_send(Response(event.stream_id, kept, event.status_code))
-            await self._send_in_time(Body(event.stream_id, body))
-            self._failing.add(event.stream_id)
-        elif isinstance(event, Body):
-            for start in range(0, len(event.data), PIECE_BYTES):
-                await self._send_in_time(Body(event.stream_id, event.data[start : start + PIECE_BYTES]))
-        elif isinstance(event, EndBody):
-            await self._send_in_time(event)
-            if event.stream_id in self._failing:  # Hypercorn keeps a refused WebSocket
-                await super().stream_send(StreamClosed(event.stream_id))
-        else:
-            await super().stream_send(event)
-
-    async def _send_in_time(self, event: Body | EndBody) -> None:
-        """Send a part of a response; reset the stream if the peer keeps its window closed for too long."""
-        buffer = self.stream_buffers.get(event.stream_id)
-        if buffer is None:  # the stream has been reset
-            return
-        with trio.move_on_after(self.config.keep_alive_timeout) as scope:
-            await super().stream_send(event)
-            await buffer.drain()
-        if scope.cancelled_caught:
-            with contextlib.suppress(h2.exceptions.ProtocolError):
-                self.connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.CANCEL)
-            await self._flush()
-            await self._window_updated(event.stream_id)  # drops the pending data
-            await super().stream_send(StreamClosed(event.stream_id))
-
-
-def _is_own_failure(event: StreamEvent) -> TypeGuard[Response]:
-    """Whether `event` begins an error response of Hypercorn itself, which is empty."""
-    return (
-        isinstance(event, Response)
-        and event.status_code >= HTTPStatus.BAD_REQUEST
-        and (b"content-length", b"0") in event.headers
-    )
+    def _break_cycles(self) -> None:
+        """Break the references of its parts to it, and of those of HTTP/2 and of WebSockets to each other."""
+        protocol = getattr(self._protocol, "protocol", None)
+        for part in (getattr(protocol, "connection", None), protocol, self._protocol):
+            if part is not None and hasattr(part, "__dict__"):
+                vars(part).clear()
+        self._protocol = self._reader = self._nursery = None

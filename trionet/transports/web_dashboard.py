@@ -25,8 +25,10 @@ from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import bearer_token
 
 from .web_access import ANYONE
-from .web_errors import error_response
+from .web_head import ABORT
 from .web_origin import foreign_host_error, own_names
+from .web_responses import error_response
+from .web_sites import FILE_ENDPOINTS
 from .web_tickets import TICKET_PREFIX, Tickets
 
 if TYPE_CHECKING:
@@ -40,13 +42,7 @@ if TYPE_CHECKING:
     from .shown import Dashboard, Pages
     from .web_access import Grant, Requester, WebAccess
 
-__all__ = ["ABORT", "FILE_ENDPOINTS", "OPEN_ENDPOINTS", "PAGE_HEADERS", "READING_ENDPOINTS", "add_dashboard"]
-
-ABORT: Final = "trionet.abort"
-"""The key, in the ASGI state of a connection, of a weak reference to what closes it at once."""
-
-FILE_ENDPOINTS: Final = frozenset({"dashboard_page", "dashboard_file"})
-"""The endpoints that have no data."""
+__all__ = ["OPEN_ENDPOINTS", "PAGE_HEADERS", "READING_ENDPOINTS", "add_dashboard"]
 
 OPEN_ENDPOINTS: Final = FILE_ENDPOINTS | {"dashboard_session"}
 """The endpoints that need no token."""

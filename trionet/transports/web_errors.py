@@ -1,4 +1,4 @@
-"""Errors as HTTP responses: a status, and ``{"error": {"code", "name", "text", ...}}``.
+"""Errors over HTTP: a status, and the body ``{"error": {"code", "name", "text", ...}}``.
 
 Invariant: no body is over the limit, except that of an error without texts.
 """
@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-
-from quart import Response
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from trionet.codec import JSON
 from trionet.errors import (
@@ -23,7 +20,6 @@ from trionet.errors import (
     KeyDoesNotExist,
     MalformedRequest,
     MessageTooLarge,
-    MethodNotFound,
     NodeUnreachable,
     NotFound,
     NotPermitted,
@@ -39,11 +35,20 @@ from trionet.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["error_body", "error_of", "error_response", "own_failure", "status_of"]
+__all__ = ["BodyTooLate", "error_body", "own_failure", "status_of", "too_large"]
+
+
+class BodyTooLate(MalformedRequest):
+    """The body of a request did not arrive in time."""
+
+    def __init__(self) -> None:
+        super().__init__("408 Request Timeout")
+
 
 _STATUS_OF = {
     NotFound: 404,
     KeyDoesNotExist: 404,
+    BodyTooLate: 408,
     MalformedRequest: 400,
     NotPermitted: 403,
     CodeRefused: 403,
@@ -82,12 +87,9 @@ def error_body(error: TrionetError, limit_bytes: int) -> bytes:
     return body
 
 
-def error_response(
-    error: TrionetError, limit_bytes: int, status: int | None = None, headers: dict[str, str] | None = None
-) -> Response:
-    """Return the response for `error`."""
-    body = error_body(error, limit_bytes)
-    return Response(body, status=status or status_of(error), headers=headers, content_type=JSON.content_type)
+def too_large(limit_bytes: int) -> MessageTooLarge:
+    """Return the error for a request whose body is over the limit."""
+    return MessageTooLarge(f"the request is over the limit of {limit_bytes:,} bytes: max_message_bytes")
 
 
 def _cut(value: Any, longest: int) -> Any:
@@ -96,21 +98,6 @@ def _cut(value: Any, longest: int) -> Any:
 
 def _encoded(wire: Mapping[str, Any]) -> bytes:
     return JSON.encode({"error": wire})
-
-
-def error_of(exc: HTTPException, limit_bytes: int) -> TrionetError:
-    """Return the error for a failure of the web stack."""
-    if isinstance(exc, RequestEntityTooLarge):
-        return MessageTooLarge(f"the request is over the limit of {limit_bytes:,} bytes: max_message_bytes")
-    if isinstance(exc, MethodNotAllowed):
-        methods = sorted(exc.valid_methods or ())
-        is_call = not methods or "PUT" in methods
-        return MalformedRequest("call with PUT or POST" if is_call else f"this path is for {', '.join(methods)}")
-    if exc.code == HTTPStatus.NOT_FOUND:
-        return MethodNotFound("paths are /<gid>/<service>/<method>")
-    if (exc.code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:  # from the user's code around a call that may have run
-        return RemoteError.from_exception(getattr(exc, "original_exception", None) or exc)
-    return MalformedRequest(f"{exc.code} {exc.name}")
 
 
 def own_failure(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:

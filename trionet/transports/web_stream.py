@@ -1,54 +1,156 @@
-"""The stream of an HTTP connection whose first bytes have been read to detect the protocol."""
+"""The stream of an HTTP connection whose first bytes have been read to detect the protocol.
+
+Invariants: a write is shielded from cancellation; a peer that does not read 64 KiB of it in time loses the connection.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from trionet.forks import keep_from_forks
 
+if TYPE_CHECKING:
     from .web_tls import SecuredStream
 
-__all__ = ["PIECE_BYTES", "PushedBackStream"]
+__all__ = ["PIECE_BYTES", "PlainStream", "TLSStream"]
 
 PIECE_BYTES: Final = 64 * 1024
 """The bytes written within one time limit."""
 
+_SLOW: Final = "the peer does not read its response"
 
-class PushedBackStream:
-    """A socket stream with some bytes pushed back, and a time limit for writes."""
 
-    def __init__(self, stream: trio.SocketStream | SecuredStream, first: bytes, write_timeout_s: float) -> None:
+class PlainStream:
+    """A non-blocking socket of the standard library: Trio's sockets have a checkpoint in each operation.
+
+    Attributes:
+        socket: the socket.
+    """
+
+    def __init__(self, stream: trio.SocketStream, first: bytes, write_timeout_s: float) -> None:
+        """Take over the socket of `stream`, from which `first` has been read."""
+        found = stream.socket
+        self.socket: socket.socket = socket.socket(found.family, found.type, found.proto, fileno=found.detach())
+        self.socket.setblocking(False)
+        keep_from_forks(self.socket)
         self._first = first
         self._write_timeout_s = write_timeout_s
-        self.socket: trio.socket.SocketType = stream.socket
-        self.aclose: Callable[[], Awaitable[None]] = stream.aclose
-        self._receive_more = stream.receive_some
-        self._send_piece = stream.send_all
 
     async def send_all(self, data: bytes) -> None:
-        """Send `data`; close the socket when the peer reads too slowly."""
-        for start in range(0, len(data), PIECE_BYTES):
-            with trio.move_on_after(self._write_timeout_s) as scope:
-                await self._send_piece(memoryview(data)[start : start + PIECE_BYTES])
+        """Send `data`, without a checkpoint if the kernel takes it at once.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke, or the peer reads too slowly.
+        """
+        sent = self._send_some(data)
+        if sent < len(data):
+            await self._send_rest(memoryview(data)[sent:])
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        for start in range(0, len(rest), PIECE_BYTES):
+            piece = rest[start : start + PIECE_BYTES]
+            with trio.CancelScope(deadline=trio.current_time() + self._write_timeout_s, shield=True) as scope:
+                while piece:
+                    await trio.lowlevel.wait_writable(self.socket)
+                    piece = piece[self._send_some(piece) :]
             if scope.cancelled_caught:
-                self.socket.close()
-                raise trio.BrokenResourceError("the peer does not read its response")
+                self.abort()
+                raise trio.BrokenResourceError(_SLOW)
+
+    def _send_some(self, data: bytes | memoryview) -> int:
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise trio.BrokenResourceError(str(exc)) from exc
+
+    async def send_eof(self) -> None:
+        """Close the sending side."""
+        await trio.lowlevel.checkpoint()
+        with contextlib.suppress(OSError):  # the peer has gone
+            self.socket.shutdown(socket.SHUT_WR)
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Receive bytes, the pushed back ones first; nothing at the end.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: this side has closed it.
+        """
+        if self._first:
+            await trio.lowlevel.checkpoint()
+            first, self._first = self._first[:max_bytes], self._first[max_bytes:]
+            return first
+        while True:
+            if self.socket.fileno() < 0:
+                raise trio.ClosedResourceError
+            await trio.lowlevel.wait_readable(self.socket)
+            try:
+                return self.socket.recv(max_bytes)
+            except BlockingIOError:
+                pass  # a spurious wake-up
+            except OSError as exc:
+                raise trio.BrokenResourceError(str(exc)) from exc
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        self.abort()
+        await trio.lowlevel.checkpoint()
+
+    def abort(self) -> None:
+        """Close the socket at once, which ends all waits for it."""
+        if self.socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
+
+
+class TLSStream:
+    """A stream within TLS.
+
+    Attributes:
+        socket: that of the connection.
+    """
+
+    def __init__(self, stream: SecuredStream, first: bytes, write_timeout_s: float) -> None:
+        """Use `stream`, from which `first` has been read."""
+        self.socket: trio.socket.SocketType = stream.socket
+        self._stream = stream
+        self._first = first
+        self._write_timeout_s = write_timeout_s
+
+    async def send_all(self, data: bytes) -> None:
+        """Send `data`; see `PlainStream.send_all`."""
+        for start in range(0, len(data), PIECE_BYTES):
+            with trio.CancelScope(deadline=trio.current_time() + self._write_timeout_s, shield=True) as scope:
+                await self._stream.send_all(memoryview(data)[start : start + PIECE_BYTES])
+            if scope.cancelled_caught:
+                self.abort()
+                raise trio.BrokenResourceError(_SLOW)
 
     async def send_eof(self) -> None:
         """Close the sending side."""
         # The stream's own would let a concurrent `send_all` raise BusyResourceError.
         await trio.lowlevel.checkpoint()
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(trio.socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the peer has gone
+            self.socket.shutdown(socket.SHUT_WR)
 
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        """Receive bytes, the pushed back ones first."""
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Receive bytes; see `PlainStream.receive_some`."""
         if self._first:
             await trio.lowlevel.checkpoint()
             first, self._first = self._first[:max_bytes], self._first[max_bytes:]
             return first
-        return await self._receive_more(max_bytes)
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close the socket at once, which ends all waits for it."""
+        self.socket.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trionet.blobs import HoldsBlobs
 from trionet.codec import MESSAGEPACK
 from trionet.errors import (
     MalformedRequest,
@@ -22,6 +23,7 @@ from trionet.message import PACKET, Call, valid_parent
 from trionet.nesting import PACKETS, depth_inside
 from trionet.prepared_call import HandlerCancelled, is_awaitable
 from trionet.principal import Principal
+from trionet.protocols.link.chunks import encode_long
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.trace_headers import valid_trace
 from trionet.trio_tasks import is_as_entered
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from trionet.prepared_call import PreparedCall
     from trionet.protocols.link.calls import IncomingCall
-    from trionet.protocols.link.chunks import Transfer
+    from trionet.protocols.link.chunks import LongFrame, Transfer
     from trionet.protocols.link.core import LinkCore
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler
@@ -254,7 +256,7 @@ class LinkServer:
             await running.credit_came.wait()
         await self._room()
         try:
-            encoded = self._encoded(Item(call.frame.msg_id, MESSAGEPACK.lower(item)), item)
+            encoded = self._encoded(Item(call.frame.msg_id, MESSAGEPACK.lower_apart(item)), item)
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc  # the handler has run
         transfer = self._calls.send_item(call, encoded)
@@ -271,7 +273,7 @@ class LinkServer:
                 self._outbox.abandon(transfer)
                 self._push()
 
-    async def _answer(self, call: IncomingCall, encoded: bytes) -> None:
+    async def _answer(self, call: IncomingCall, encoded: bytes | LongFrame) -> None:
         if not self._outbox.has_room:  # for an error
             await self._room()
         if call.is_running:  # else the link has ended
@@ -280,13 +282,13 @@ class LinkServer:
 
     # ---- encoding
 
-    def _encoded_reply(self, number: int, value: Any) -> bytes:
+    def _encoded_reply(self, number: int, value: Any) -> bytes | LongFrame:
         try:
-            return self._encoded(Reply(number, MESSAGEPACK.lower(value)), value)
+            return self._encoded(Reply(number, MESSAGEPACK.lower_apart(value)), value)
         except TrionetError as exc:
             return self._encoded_error(number, RemoteError.from_exception(exc))
 
-    def _encoded(self, frame: Reply | Item, value: Any) -> bytes:
+    def _encoded(self, frame: Reply | Item, value: Any) -> bytes | LongFrame:
         """Encode `frame`, which carries `value`.
 
         Raises:
@@ -294,7 +296,9 @@ class LinkServer:
             MessageTooLarge: the peer would refuse it.
         """
         try:
-            encoded = encode_frame(frame)
+            encoded: bytes | LongFrame = encode_frame(frame)
+        except HoldsBlobs:
+            encoded = encode_long(frame)
         except UnicodeEncodeError:
             MESSAGEPACK.encode(value)  # raises an error with the path of the text
             raise

@@ -29,7 +29,8 @@ from trionet.transports.base import STOPPED
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
-from .polling import BusyPoll, usable_processors
+from .polling import BusyPoll
+from .processors import usable_processors
 from .sockets import connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport
 
@@ -67,7 +68,7 @@ class TCPLink(Link):
         self._nursery = nursery
         self._poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
         self._writer: trio.lowlevel.Task | None = None
-        self._unsent = memoryview(b"")
+        self._unsent: list[memoryview] = []
         super().__init__(transport.context, greeted, trio.current_time(), name, nursery.start_soon)
         self._liveness = self.core.liveness
         self._outbox = self.core.outbox
@@ -128,7 +129,7 @@ class TCPLink(Link):
             sent = 0
         core.sent(sent)
         if sent < len(data):
-            self._unsent = memoryview(data)[sent:]
+            self._unsent = [memoryview(data)[sent:]]
             self._wake_writer()
         elif self._outbox.is_pending or not core.outgoing.is_open:
             self._wake_writer()
@@ -150,7 +151,8 @@ class TCPLink(Link):
                 await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
                 continue
             if not self._unsent:
-                self._unsent = memoryview(core.data_to_send())
+                beside: list[memoryview] = []
+                self._unsent = [memoryview(core.data_to_send(beside)), *beside]
             await self._write_unsent()
             self.handle_events()
             if outbox.is_pending:
@@ -163,12 +165,16 @@ class TCPLink(Link):
     async def _write_unsent(self) -> None:
         while self._unsent:
             try:
-                sent = self._sock.send(self._unsent)
+                sent = self._sock.sendmsg(self._unsent)
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._sock)
                 continue
-            self._unsent = self._unsent[sent:]
             self.core.sent(sent)
+            unsent = self._unsent
+            while unsent and sent >= len(unsent[0]):
+                sent -= len(unsent.pop(0))
+            if sent:
+                unsent[0] = unsent[0][sent:]
 
     # ---- reading
 
@@ -268,9 +274,10 @@ class TCPTransport(LinkTransport):
 
     def _in_json(self, request: Request) -> Request:
         """Return `request` as the HTTP transport encodes it."""
-        args = JSON.encode(self.codec.decode(request.args))
-        kwargs = None if request.kwargs is None else JSON.encode(self.codec.decode(request.kwargs))
-        return msgspec.structs.replace(request, args=args, kwargs=kwargs)
+        blobs = iter(request.blobs) if request.blobs else None
+        args = JSON.encode(self.codec.decode(request.args, blobs))
+        kwargs = None if request.kwargs is None else JSON.encode(self.codec.decode(request.kwargs, blobs))
+        return msgspec.structs.replace(request, args=args, kwargs=kwargs, blobs=())
 
     def in_progress(self) -> list[Sending]:
         """Return the calls and streams that have not ended."""

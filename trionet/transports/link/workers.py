@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from trionet.prepared_call import PreparedCall
     from trionet.protocols.link.calls import IncomingCall
+    from trionet.protocols.link.chunks import LongFrame
 
 __all__ = ["MOST_IDLE", "Job", "Worker", "Workers"]
 
@@ -53,7 +54,7 @@ class Worker:
         self._workers = workers
         self.scope: trio.CancelScope = trio.CancelScope()
         self.job: Job | None = job
-        self.answer: bytes = b""
+        self.answer: bytes | LongFrame = b""
         self._task: trio.lowlevel.Task
 
     async def next_job(self) -> bool:

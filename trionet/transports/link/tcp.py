@@ -31,6 +31,7 @@ from trionet.transports.lazy_http import LazyHTTPTransport
 from .link import Link
 from .polling import BusyPoll
 from .processors import usable_processors
+from .reading import Reading
 from .sockets import connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport
 
@@ -49,7 +50,6 @@ __all__ = ["TCPLink", "TCPTransport"]
 
 _log = limited_log(__name__)
 
-_READ_BYTES: Final = 256 * 1024
 _GREETING_BYTES: Final = 4096
 _LINGER_S: Final = 2.0
 _HTTP_ONLY_S: Final = 60.0
@@ -66,7 +66,8 @@ class TCPLink(Link):
         self._transport = transport
         self._sock = sock
         self._nursery = nursery
-        self._poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
+        poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
+        self._reading = Reading(sock, poll, self._handle_input)
         self._writer: trio.lowlevel.Task | None = None
         self._is_writer_free = True
         self._unsent: list[memoryview] = []
@@ -184,32 +185,14 @@ class TCPLink(Link):
     # ---- reading
 
     async def _read(self) -> None:
-        size = 0
-        while not self.core.is_closed:
-            data = await self._receive(size)
-            if not data:
-                self.core.receive_end()
-                self.handle_events()
-                return
-            self.receive(data, trio.current_time())
-            size, data = len(data), b""  # free the memory before waiting
+        await self._reading.run()
+        if not self.core.is_closed:
+            self.core.receive_end()
+            self.handle_events()
 
-    async def _receive(self, before: int) -> bytes:
-        """Return the next input, after one of `before` bytes; nothing at the end."""
-        receive = self._sock.recv
-        if before == _READ_BYTES:
-            await trio.lowlevel.checkpoint()  # more is probably available; let other tasks run first
-        elif before:
-            if self._poll.is_worth_it():
-                data = await self._poll.look(receive, _READ_BYTES)
-                if data is not None:
-                    return data
-            await trio.lowlevel.wait_readable(self._sock)  # the socket is drained
-        while True:
-            try:
-                return receive(_READ_BYTES)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._sock)
+    def _handle_input(self, data: bytes) -> bool:
+        self.receive(data, trio.current_time())
+        return not self.core.is_closed
 
 
 class TCPTransport(LinkTransport):

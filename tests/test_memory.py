@@ -56,6 +56,10 @@ class Things:
         raise NotFound("as it should")
 
     @rpc
+    def mislead(self) -> int:
+        return "no number"  # type: ignore[return-value]
+
+    @rpc
     async def stay(self) -> None:
         await trio.sleep_forever()
 
@@ -120,6 +124,7 @@ async def fan_outs(one: Node, other: Node) -> None:
     await one.local.groups.put("both", [one.address, other.address])
     for method in ("echo", "fail", "refuse"):
         await one.group("both").comm.send([], Remote(service="things", method=method))
+    await one.group("both").options(service="things").call(Things.mislead)
 
 
 async def unreachable_nodes(one: Node, other: Node) -> None:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from .blobs import encode_apart, from_blobs, refuse_blobs
 from .bounds import (
     LARGE_MAP_BYTES,
     MAX_CONTAINERS,
@@ -51,7 +52,7 @@ from .registered import register_type
 from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["JSON", "MAX_DEPTH", "MESSAGEPACK", "Codec", "register_type"]
 
@@ -71,14 +72,15 @@ class Codec:
         # A container takes at least a byte: shorter messages need no check.
         self._short_bytes = max_containers if wire == "json" else min(max_containers, LARGE_MAP_BYTES)
         self._lowered = Lowering(wire).lower
+        self._lowered_apart = Lowering(wire, sets_apart=True).lower
         # Types that are plain data, whatever the value.
-        self._atoms = frozenset({str, bool, type(None)} if wire == "json" else {str, bool, type(None), bytes, float})
+        self._atoms = frozenset({str, bool, type(None)} if wire == "json" else {str, bool, type(None), float})
         self._encode: Callable[[Any], bytes]
         self._decode: Callable[[bytes | bytearray | memoryview], Any]
         if wire == "json":
             self._encode, self._decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
         else:
-            self._encode = msgspec.msgpack.Encoder().encode
+            self._encode = msgspec.msgpack.Encoder(enc_hook=refuse_blobs).encode
             self._decode = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
 
     def most_bytes(self, limit_bytes: int) -> int:
@@ -89,8 +91,13 @@ class Codec:
         """Return the same wire format with another bound on containers."""
         return Codec(self._wire, max_containers)
 
-    def encode(self, value: Any) -> bytes:
+    def encode(self, value: Any, blobs: list[bytes] | None = None) -> bytes:
         """Return `value` as bytes.
+
+        Args:
+            value: what travels.
+            blobs: takes the long ``bytes`` in the value, to travel beside the result; see `trionet.blobs`. By default,
+                and in JSON, the result holds all.
 
         Raises:
             EncodeError: something in it cannot travel; ``path`` is its place.
@@ -98,7 +105,9 @@ class Codec:
         try:
             if type(value) is list and self._atoms.issuperset(map(type, value)):  # so are most
                 return self._encode(value)
-            return self._encode(self.lower(value))
+            if blobs is None:
+                return self._encode(self.lower(value))
+            return encode_apart(self._encode, self.lower_apart(value), blobs)
         except UnicodeEncodeError as exc:
             path = find_surrogate(value) or "$"
             raise EncodeError(f"at {path}: a lone surrogate is no Unicode text", path=path) from exc
@@ -113,10 +122,15 @@ class Codec:
         Raises:
             EncodeError: something in it cannot travel; ``path`` is its place.
         """
-        if type(value) in self._atoms:
-            return value
+        return value if type(value) in self._atoms else self._lower(self._lowered, value)
+
+    def lower_apart(self, value: Any) -> Any:
+        """Return the plain data of `value`, for `trionet.blobs.encode_apart`; see `lower`."""
+        return value if type(value) in self._atoms else self._lower(self._lowered_apart, value)
+
+    def _lower(self, lowered: Callable[[Any], Any], value: Any) -> Any:
         try:
-            return self._lowered(value)
+            return lowered(value)
         except CannotTravel as reason:
             path = "$" + "".join(reversed(reason.steps))
             path = path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"  # noqa: PLR2004  shown to a person
@@ -125,15 +139,15 @@ class Codec:
             pass_endings(exc)
             raise EncodeError(f"at $: {type(exc).__name__}: {described(exc):.200}", path="$") from exc
 
-    def decode(self, data: bytes | bytearray | memoryview) -> Any:
-        """Return the value that `data` encodes.
+    def decode(self, data: bytes | bytearray | memoryview, blobs: Iterator[bytes] | None = None) -> Any:
+        """Return the value that `data` encodes; its blobs are the next of `blobs`.
 
         Raises:
             DecodeError: it encodes none, or one with too many containers.
         """
         if len(data) > self._short_bytes:
             self._check(bytes(data))
-        return self.restore(self._plain(data))
+        return self.restore(self._plain(data, blobs))
 
     def _check(self, data: bytes) -> None:
         is_json = self._wire == "json"
@@ -143,9 +157,11 @@ class Codec:
         if len(data) > self.max_containers and holds_more(data, self.max_containers):
             raise DecodeError(over_limit(self.max_containers))
 
-    def _plain(self, data: bytes | bytearray | memoryview) -> Any:
+    def _plain(self, data: bytes | bytearray | memoryview, blobs: Iterator[bytes] | None) -> Any:
         try:
-            return self._decode(data)
+            if blobs is None or self._wire == "json":
+                return self._decode(data)
+            return msgspec.msgpack.Decoder(ext_hook=from_blobs(blobs)).decode(data)
         except RecursionError as exc:
             raise DecodeError(f"nested more than {MAX_DEPTH} deep") from exc
         except (msgspec.MsgspecError, ValueError) as exc:

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from .blobs import BLOB_BYTES, LongBytes
 from .bounds import MAX_DEPTH
 from .errors import TrionetError, error_fields
 from .identity import NodeAddress
@@ -50,10 +51,16 @@ def _key_step(key: Any) -> str:
 
 
 class Lowering:
-    """The conversion of values to the plain data of one wire format."""
+    """The conversion of values to the plain data of one wire format.
 
-    def __init__(self, wire: Literal["json", "messagepack"]) -> None:
+    Args:
+        wire: its name.
+        sets_apart: whether long ``bytes`` become `LongBytes`; see `trionet.blobs`.
+    """
+
+    def __init__(self, wire: Literal["json", "messagepack"], *, sets_apart: bool = False) -> None:
         self._json = wire == "json"
+        self._sets_apart = sets_apart
 
     def lower(self, value: Any, depth: int = 0) -> Any:
         """Return the plain data of `value`, which is in `depth` containers.
@@ -69,7 +76,9 @@ class Lowering:
         if kind is float:
             return {"$float": repr(value)} if self._json and not math.isfinite(value) else value
         if kind is bytes:
-            return {"$bytes": base64.b64encode(value).decode()} if self._json else value
+            if self._json:
+                return {"$bytes": base64.b64encode(value).decode()}
+            return LongBytes(value) if self._sets_apart and len(value) > BLOB_BYTES else value
         if depth >= MAX_DEPTH:
             raise CannotTravel(f"nested more than {MAX_DEPTH} deep")
         if kind is list:

@@ -255,6 +255,10 @@ class Node(NodeViews):
         self._stopping.set()
         self._children.cancel_starting()
 
+    async def wait_stopping(self) -> None:
+        """Wait until it begins to stop, by `stop`, a call of ``status.stop``, or the end of its block."""
+        await self._stopping.wait()
+
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
         return await self._children.spawn_for(self.config, with_settings(config, {}), self.local.membership.is_active)

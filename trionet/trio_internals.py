@@ -1,7 +1,8 @@
 """Everything that is read or written of Trio's private parts.
 
-Trio has no public way to these, or one that is too slow. Invariant: nothing else in the package uses a private name of
-Trio's. At import each part is looked up; where a version of Trio lacks one, a public fallback takes its place:
+Trio has no public way to these, or one that is too slow. Invariant: nothing else in the package but `trio_tasks` uses a
+private name of Trio's. At import each part is looked up; where a version of Trio lacks one, a public fallback takes its
+place:
 
 =====================  ======================================  ====================================================
 part                   private                                 public fallback
@@ -202,12 +203,12 @@ _HAS_LOOP: Final = (
     _has(_run, "GLOBAL_RUN_CONTEXT")
     and _has(_kind("Deadlines"), "_heap", "next_deadline")
     and _has(
-        _kind("Runner"), "clock", "deadlines", "entry_queue", "io_manager", "ki_pending", "runq", "tasks",
+        _kind("Runner"), "_locals", "clock", "deadlines", "entry_queue", "io_manager", "ki_pending", "runq", "tasks",
         "waiting_for_idle",
     )
     and _has(_kind("Task"), "_abort_func", "_counter", "_next_send_fn", "_schedule_points")
     and _has(_kind("EntryQueue"), "idempotent_queue", "queue", "wakeup")
-    and _has(_threads, "Run", "RunSync")
+    and _has(_threads, "Run", "RunSync", "_active_threads_local")
 )  # fmt: skip
 _TO_THREAD: Final = inspect.unwrap(trio.to_thread.run_sync).__code__
 _WAIT: Final = trio.lowlevel.wait_task_rescheduled.__code__
@@ -228,6 +229,8 @@ class LoopState:
         self._context: Any = _run.GLOBAL_RUN_CONTEXT
         self._runner: Any = self._context.runner
         self._clock: Any = self._runner.clock
+        _hasten(self._clock)
+        self._run_variables: Any = self._runner._locals  # noqa: SLF001
         self._deadlines: Any = self._runner.deadlines
         self.runnable: Any = self._runner.runq
         self.time: Callable[[], float] = functools.partial(getattr, self._clock, "_virtual_base")  # half of a method
@@ -239,12 +242,18 @@ class LoopState:
     @classmethod
     def of_this_run(cls) -> LoopState | None:
         """Return the state of the caller's run; None where this version of Trio doesn't show it."""
-        return cls() if _HAS_LOOP and hasattr(trio.lowlevel.current_clock(), "_virtual_base") else None
+        return cls() if _HAS_LOOP and _has(trio.lowlevel.current_clock(), "_rate", "_virtual_base") else None
 
     @property
     def is_interrupted(self) -> bool:
         """Whether Ctrl-C was pressed and `KeyboardInterrupt` is yet to be raised."""
         return bool(self._runner.ki_pending)
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether threads work for tasks: as ``trio.testing.active_thread_count``, in a quarter of its time."""
+        found = self._run_variables.get(_threads._active_threads_local)  # noqa: SLF001
+        return found is not None and found.count > 0
 
     @property
     def is_idle(self) -> bool:
@@ -317,6 +326,17 @@ class LoopState:
             for task in (waiters.read_task, waiters.write_task):
                 if descriptor != own and task is not None:
                     yield (task, task._schedule_points), descriptor  # noqa: SLF001
+
+
+def _hasten(clock: Any) -> None:
+    """Have a `MockClock` not read the real time each time that it is asked, while it stands still between its jumps."""
+    by_rate = type(clock).current_time
+
+    def current_time() -> float:
+        now: float = by_rate(clock) if clock._rate else clock._virtual_base  # noqa: SLF001
+        return now
+
+    clock.current_time = current_time
 
 
 def is_waiting_for_thread(task: trio.lowlevel.Task) -> bool:

@@ -29,7 +29,20 @@ from trionet.tracing.telemetry import Telemetry, find_telemetry, running_trace
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-_IMPORT = "import sys, trionet; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+_NODE = """
+import sys, trio, trionet
+async def main(node):
+    await node.all.gossip.at(60, lambda: None)
+    await node.all.status.get("sid")
+trionet.run(main)
+sys.exit(any(name.startswith("opentelemetry") for name in sys.modules))
+"""
+_NAMED = """
+import sys, trionet
+async def main(node):
+    assert node.local.comm.active_spans is not None
+trionet.run(main)
+"""
 
 
 @pytest.fixture
@@ -41,8 +54,13 @@ def without_api(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     find_telemetry.cache_clear()
 
 
-def test_the_package_does_not_import_opentelemetry() -> None:
-    subprocess.run([sys.executable, "-c", _IMPORT], cwd=ROOT, env=clean_environment(), check=True, timeout=60)
+def test_a_node_does_not_import_opentelemetry() -> None:
+    subprocess.run([sys.executable, "-c", _NODE], cwd=ROOT, env=clean_environment(), check=True, timeout=60)
+
+
+def test_a_provider_that_the_environment_names_is_there_once_a_node_is() -> None:
+    environment = clean_environment() | {"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}
+    subprocess.run([sys.executable, "-c", _NAMED], cwd=ROOT, env=environment, check=True, timeout=60)
 
 
 @pytest.mark.usefixtures("without_api")
@@ -67,15 +85,19 @@ async def test_a_provider_that_comes_later_is_found_and_one_that_goes_is_lost(mo
     assert running_trace() == b""
 
 
-def test_a_later_version_of_the_api_may_hide_its_provider() -> None:
+def test_a_later_version_of_the_api_may_hide_its_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     found: Any = trace.ProxyTracerProvider()
-    telemetry = Telemetry()
     stub: Any = SimpleNamespace(get_tracer_provider=lambda: found, ProxyTracerProvider=trace.ProxyTracerProvider)
-    telemetry._trace = stub  # noqa: SLF001
-    provider = telemetry._fast_provider()  # noqa: SLF001
-    assert provider() is None
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", stub)
+    telemetry = Telemetry()
+    assert telemetry.provider() is None
     found = trace.NoOpTracerProvider()
-    assert provider() is found
+    assert telemetry.provider() is found
+
+
+def test_an_api_that_another_thread_is_importing_has_no_provider_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", SimpleNamespace())
+    assert Telemetry().provider() is None
 
 
 async def test_a_provider_that_records_nothing_passes_the_context_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from .ending import end_soon
 from .first_process import become_child
 from .hangups import reload_on_signal
 from .progress import Progress
+from .service_manager import ServiceManager
 from .serving import Interrupted, prepare_process, run_reporting
 from .up_settings import add_settings, config_of
 
@@ -96,7 +97,9 @@ def _run(options: argparse.Namespace) -> int:
     config.check_bind(has_key=keys is not None)
     prepare_process(config)
     name_output(config)
-    return trio.run(_up, _configs(config, options.count, has_to_come=keys is None), keys, options.json, claim_stdout())
+    configs = _configs(config, options.count, has_to_come=keys is None)
+    manager = ServiceManager.of_environment(os.environ)
+    return trio.run(_up, configs, keys, options.json, claim_stdout(), manager)
 
 
 def _configs(config: NodeConfig, count: int, *, has_to_come: bool) -> list[NodeConfig]:
@@ -111,7 +114,9 @@ def _configs(config: NodeConfig, count: int, *, has_to_come: bool) -> list[NodeC
     ]
 
 
-async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, results: TextIO) -> int:
+async def _up(
+    configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, results: TextIO, manager: ServiceManager
+) -> int:
     """Run the nodes; return the exit status.
 
     Raises:
@@ -138,7 +143,8 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
                     await _introduce(node, addresses, are_to_join=not configs[0].join)
                     has_certificates = configs[0].certificate_file is not None
                     then = partial(_reload_all, node, addresses) if has_certificates else None
-                    nursery.start_soon(reload_on_signal, node, then)
+                    nursery.start_soon(reload_on_signal, node, manager, then)
+                    nursery.start_soon(manager.report, node, lambda _: _count(addresses))
                     _announce(addresses, results, as_json=as_json)
                     status = 0
                     status = await _wait_for_all(events, set(addresses), configs[0])
@@ -230,6 +236,9 @@ def _announce(addresses: list[NodeAddress], results: TextIO, *, as_json: bool) -
         return
     for address in addresses:
         print(f"{address.sid}  {address}", file=results)
-    count = "1 node is" if len(addresses) == 1 else f"{len(addresses)} nodes are"
-    print(f"{count} up; Ctrl-C stops {'it' if len(addresses) == 1 else 'them'}", file=results)
+    print(f"{_count(addresses)}; Ctrl-C stops {'it' if len(addresses) == 1 else 'them'}", file=results)
     check_written(results)
+
+
+def _count(addresses: list[NodeAddress]) -> str:
+    return "1 node is up" if len(addresses) == 1 else f"{len(addresses)} nodes are up"

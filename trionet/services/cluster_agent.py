@@ -184,6 +184,9 @@ class ClusterAgent:
         return self._parts
 
     def _new_swim(self, incarnation: int, tags: Mapping[str, str]) -> Swim:
+        options = SwimOptions(has_objects=False)
+        if self._border is not None:
+            options = SwimOptions(has_objects=False, is_barred=self._border.separates)
         return Swim(
             self._own,
             PROFILES[self.config.profile],
@@ -192,7 +195,7 @@ class ClusterAgent:
             incarnation=incarnation,
             boot_id=self._random.getrandbits(_BOOT_ID_BITS),
             tags=tags,
-            options=SwimOptions() if self._border is None else SwimOptions(is_barred=self._border.separates),
+            options=options,
         )
 
     def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:
@@ -309,9 +312,10 @@ class ClusterAgent:
         self._batch_handlers.clear()
 
     def _handle_events(self, events: list[Any]) -> None:
-        with self._groups.batch():
-            for event in events:
-                self.emit(event)
+        if events:
+            with self._groups.batch():
+                for event in events:
+                    self.emit(event)
         for end in self._batch_handlers:
             end()
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trionet.principal import Principal
     from trionet.router import Router
     from trionet.transports.base import Transport
+    from trionet.transports.sent import SendAtOnce
 
 
 __all__ = ["Comm"]
@@ -53,6 +54,7 @@ class Comm:
         counts: counts of the calls that it has made, and their durations.
         spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
         transport: makes its calls to other nodes.
+        send_at_once: sends those for which nothing has to be waited; None where these can't be told. See `SendAtOnce`.
         now_ns: the clock of the durations, in nanoseconds.
         counted, ok: a remote, and what counts its calls that have returned a value; see `histogram_of`.
     """
@@ -65,6 +67,7 @@ class Comm:
         if self.spans is not None:
             self.spans.serve(router)
         self.transport: Transport = transport
+        self.send_at_once: SendAtOnce | None = getattr(transport, "send_at_once", None)
         self._router = router
         self._access = router.access
         self._own_principal = None if router.access is None else router.access.own
@@ -208,25 +211,26 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        parent, trace = "", b""
+        parent, trace, place = "", b"", position.get()
         if depth is None:
-            place = position.get()
             if place is None:
                 depth = 0
             else:
                 depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
+        blobs: list[bytes] = []
         return Request(
             remote.gid,
             remote.service,
             remote.method,
-            self.codec.encode(args),
-            self.codec.encode(dict(kwargs)) if kwargs else None,
+            self.codec.encode(args, blobs),
+            self.codec.encode(dict(kwargs), blobs) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
             depth,
-            None if is_own else self.forwarded(),
+            None if is_own or place is None else self.forwarded(),
             parent,
             trace,
+            blobs,
         )
 
     def trace(self) -> bytes:
@@ -385,6 +389,7 @@ class Comm:
     def _recoded(self, value: Any) -> Any:
         """Return a value of a handler, encoded and decoded as on the wire."""
         try:
-            return self.codec.decode(self.codec.encode(value))
+            blobs: list[bytes] = []
+            return self.codec.decode(self.codec.encode(value, blobs), iter(blobs) if blobs else None)
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc

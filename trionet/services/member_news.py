@@ -27,22 +27,23 @@ _VERBS: Final = {MemberChange.JOINED: "joined", MemberChange.LEFT: "left"}
 
 
 class MemberNews:
-    """Logs the changes of members, as one node sees them."""
+    """Logs the changes of members, as one node sees them.
+
+    Attributes:
+        is_due: whether there may be something to log.
+    """
 
     def __init__(self, own: NodeAddress) -> None:
         self._own = own
         self._pending: dict[MemberChange, list[NodeAddress]] = {kind: [] for kind in _VERBS}
         self._told_at: dict[MemberChange, float] = dict.fromkeys(_VERBS, -math.inf)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether there may be something to log."""
-        return any(self._pending.values())
+        self.is_due: bool = False
 
     def note(self, change: MemberChange, node: NodeAddress) -> None:
         """Handle a change of another member."""
         if change in self._pending:
             self._pending[change].append(node)
+            self.is_due = True
         elif change is MemberChange.FAILED:
             _log.warning("node %s: the member %s has failed", self._own, node, extra=about(node, node=self._own))
         else:
@@ -61,6 +62,7 @@ class MemberNews:
                 self._told_at[change] = now
                 self._tell(change, nodes, present)
                 nodes.clear()
+        self.is_due = any(self._pending.values())
 
     def _tell(self, change: MemberChange, nodes: list[NodeAddress], present: int) -> None:
         names = ", ".join(map(str, nodes[:_MOST_NAMES]))

@@ -77,6 +77,7 @@ class Membership:
 
     Attributes:
         is_joining_at_start: whether the configured cluster has not been joined yet.
+        joined_at_start: set when it has been joined.
         reports: the reports of addresses that can't work.
     """
 
@@ -87,6 +88,7 @@ class Membership:
         self._publish = publish
         self._has_begun = False
         self.is_joining_at_start: bool = False
+        self.joined_at_start: trio.Event = trio.Event()
         self._attempts: list[Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
         self._scopes = MemberScopes(lambda sid: sid in (node.sid for node in groups.known()))
@@ -256,6 +258,7 @@ class Membership:
             with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node, or it stops
                 await self._join_despite_refusals(list(seeds), done)
             self.is_joining_at_start, self._agent.seeks = False, ()
+            self.joined_at_start.set()
             done.set()
 
         nursery.start_soon(join)

@@ -1,4 +1,7 @@
-"""One call to every member of a group, each in a task of one nursery.
+"""One call to every member of a group, in one nursery.
+
+A call that has to wait before it can be sent has a task of its own; so has each unanswered one once the caller is
+cancelled. The others are sent in one pass, and the caller waits for all of them; see `gathering`.
 
 Invariants: a member's failure is data, never an exception; no call outlives `collect`; the cancellation of the caller
 passes, except that of its deadline for a partial result.
@@ -6,6 +9,7 @@ passes, except that of its deadline for a partial result.
 
 from __future__ import annotations
 
+import functools
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,8 +21,10 @@ from trionet.nurseries import open_background_nursery, open_plain_nursery
 from trionet.replies import Replies
 from trionet.under_trio import check_under_trio
 
+from .gathering import Answer, Gathering
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from trionet.identity import SID, NodeAddress
@@ -58,6 +64,7 @@ async def collect(
     members: Mapping[SID, NodeAddress],
     call: Callable[[NodeAddress], Awaitable[Any]],
     *,
+    gathering: Gathering | None = None,
     enough: int | None = None,
     partial: bool = False,
     convert: Callable[[Any], Any] | None = None,
@@ -67,48 +74,113 @@ async def collect(
     Args:
         members: the nodes to call.
         call: calls one of them.
+        gathering: makes, in place of `call`, the calls for which nothing has to be waited; they need no task.
         enough: return after this number of values, and cancel the other calls; their nodes are in neither map.
         partial: at the caller's deadline, return the results so far, with `CallTimeout` for the other members.
         convert: applied to each value; a `TrionetError` that it raises is the member's.
     """
-    values: dict[SID, Any] = {}
-    errors: dict[SID, TrionetError] = {}
+    outcomes = _Outcomes(enough)
 
-    async def call_one(sid: SID, node: NodeAddress, nursery: trio.Nursery) -> None:
-        value, error = await _outcome(call, node, convert)
-        if error is not None:
-            errors[sid] = error
-        elif len(values) != enough:
-            values[sid] = value
-            if len(values) == enough:
-                nursery.cancel_scope.cancel()
+    async def call_one(sid: SID, node: NodeAddress, answer: Callable[[], Awaitable[Any]]) -> None:
+        outcomes.note(sid, *await _outcome(node, answer, convert))
 
     check_under_trio("a group-wide call")
     await trio.lowlevel.checkpoint_if_cancelled()
     try:
         async with open_plain_nursery() as nursery:
+            outcomes.on_enough = nursery.cancel_scope.cancel
             for sid, node in members.items():
-                nursery.start_soon(call_one, sid, node, nursery)
+                if gathering is None or not gathering.send(sid, node):
+                    nursery.start_soon(call_one, sid, node, functools.partial(call, node))
+            if gathering is not None:
+                await _gather(gathering, outcomes, convert, lambda *args: nursery.start_soon(call_one, *args))
     except trio.Cancelled as exc:
         if not partial or exc.source != "deadline":
             raise
-        if len(values) != enough:
-            late = {
-                sid: CallTimeout("no answer before the caller's deadline") for sid in members.keys() - values.keys()
-            }
-            errors = late | errors
-    return Replies(values, errors)
+        outcomes.note_late(members)
+    return Replies(outcomes.values, outcomes.errors)
+
+
+class _Outcomes:
+    """The values and errors of a fan-out so far.
+
+    Attributes:
+        values, errors: those of the members.
+        on_enough: called when there are enough values; further ones are not kept.
+    """
+
+    def __init__(self, enough: int | None) -> None:
+        self.values: dict[SID, Any] = {}
+        self.errors: dict[SID, TrionetError] = {}
+        self.on_enough: Callable[[], object] = _ignore
+        self._enough = enough
+
+    def note(self, sid: SID, value: Any, error: TrionetError | None) -> None:
+        """Handle the value or the error of a member."""
+        if error is not None:
+            self.errors[sid] = error
+        elif len(self.values) != self._enough:
+            self.values[sid] = value
+            if len(self.values) == self._enough:
+                self.on_enough()
+
+    def note_late(self, members: Mapping[SID, NodeAddress]) -> None:
+        """Handle that the time of the members without an answer is over."""
+        if len(self.values) != self._enough:
+            late = members.keys() - self.values.keys()
+            self.errors = {sid: CallTimeout("no answer before the caller's deadline") for sid in late} | self.errors
+
+
+async def _gather(
+    gathering: Gathering,
+    outcomes: _Outcomes,
+    convert: Callable[[Any], Any] | None,
+    start: Callable[[SID, NodeAddress, Callable[[], Awaitable[Any]]], None],
+) -> None:
+    """Note the answers to the calls that were sent; when cancelled, start a task for each unanswered one."""
+    try:
+        while gathering.is_waiting:
+            await gathering.wait()
+            _note_answers(gathering, outcomes, convert)
+    finally:
+        for call, sent in gathering.take_unanswered():
+            start(call.sid, call.node, functools.partial(call.answer, sent))
+        _note_answers(gathering, outcomes, convert)
+
+
+def _note_answers(gathering: Gathering, outcomes: _Outcomes, convert: Callable[[Any], Any] | None) -> None:
+    for sid, value, error in _converted(gathering.take_answers(), convert):
+        outcomes.note(sid, value, error)
+
+
+def _converted(
+    answers: list[Answer], convert: Callable[[Any], Any] | None
+) -> Iterator[tuple[SID, Any, TrionetError | None]]:
+    """Yield the value or the error of each member. The frame of a generator does not refer to that of its caller."""
+    for answer in answers:
+        if convert is None or answer.error is not None:
+            yield answer.sid, answer.value, answer.error
+        else:
+            yield answer.sid, *_conversion(answer, convert)
+
+
+def _conversion(answer: Answer, convert: Callable[[Any], Any]) -> tuple[Any, None] | tuple[None, TrionetError]:
+    try:
+        return convert(answer.value), None
+    except TrionetError as exc:
+        exc.node = exc.node or str(answer.node)
+        return None, exc
 
 
 async def _outcome(
-    call: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress, convert: Callable[[Any], Any] | None
+    node: NodeAddress, answer: Callable[[], Awaitable[Any]], convert: Callable[[Any], Any] | None
 ) -> tuple[Any, None] | tuple[None, TrionetError]:
     """Return a member's value or error.
 
     The traceback of the error ends here: a frame with all errors in it would make a reference cycle.
     """
     try:
-        value = await call(node)
+        value = await answer()
         return (value if convert is None else convert(value)), None
     except TrionetError as exc:
         exc.node = exc.node or str(node)
@@ -132,7 +204,8 @@ async def call_all(
             def call(node: NodeAddress) -> Awaitable[Any]:
                 return comm.call(node, request)
 
-            return await collect(members, call, enough=enough, partial=partial, convert=convert)
+            gathering = Gathering(comm, request, is_each_awaited=enough is not None)
+            return await collect(members, call, gathering=gathering, enough=enough, partial=partial, convert=convert)
 
         async def call_traced(node: NodeAddress) -> Any:
             with span.member(node, request) as traced:
@@ -197,3 +270,6 @@ def _span(comm: Comm, gid: str, request: Request, members: int) -> AbstractConte
     """Return the span of a fan-out; None without a tracer provider."""
     spans = comm.active_spans
     return nullcontext() if spans is None else spans.fan_out(gid, request, members)
+
+
+def _ignore() -> None: ...

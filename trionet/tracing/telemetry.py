@@ -1,15 +1,23 @@
 """OpenTelemetry's API, where it is installed: the extra ``tracing``.
 
-Invariants: without a tracer provider nothing is recorded, and the one check for it is a single attribute read; a
-failure of a provider, a sampler or a processor ends no call; all spans that are started are ended once.
+Its import takes longer than the rest of a node's start. So trionet leaves it to the code that sets a provider: until
+somebody has imported the API, none can be set. Only a provider that the environment names is made by the first one who
+asks for it, which is a node.
+
+Invariants: without a tracer provider nothing is recorded or imported, and the one check for it is a look-up and an
+attribute read; a failure of a provider, a sampler or a processor ends no call; all spans that are started are ended
+once.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
+import os
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trionet.log_limits import limited_log
@@ -19,7 +27,7 @@ from trionet.user_code import attempt, described, pass_endings
 from .outcomes import is_failure, status_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
@@ -31,6 +39,9 @@ Role = Literal["client", "server", "internal"]
 
 _log = limited_log(__name__)
 
+_PACKAGE: Final = "opentelemetry"
+_API: Final = "opentelemetry.trace"
+_NAMES_PROVIDER: Final = "OTEL_PYTHON_TRACER_PROVIDER"
 _SCOPE: Final = "trionet"
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.45.0"
 """The version of the semantic conventions that the attributes' names are of."""
@@ -44,40 +55,43 @@ _API_MEMBER: Final = re.compile(
 
 
 class Telemetry:
-    """OpenTelemetry's API, and the tracer of its present provider.
-
-    Attributes:
-        provider: returns the tracer provider; None while none is set.
-        kinds: the kinds of spans.
-    """
+    """OpenTelemetry's API, and the tracer of its present provider."""
 
     def __init__(self) -> None:
-        """Find the API.
-
-        Raises:
-            ImportError: it isn't installed.
-        """
-        from opentelemetry import context, trace
-
-        self._context = context
-        self._trace = trace
-        self.kinds: type[SpanKind] = trace.SpanKind
-        self.provider: Callable[[], object | None] = self._fast_provider()
+        """Find the provider that the environment names, if it does."""
         self._seen: object | None = None
-        self._tracer: Tracer = trace.NoOpTracer()
+        self._tracer: Tracer | None = None
+        if os.environ.get(_NAMES_PROVIDER):
+            with suppress(ImportError):
+                attempt(importlib.import_module(_API).get_tracer_provider, default=None)
 
-    def _fast_provider(self) -> Callable[[], object | None]:
-        trace = self._trace
-        # A provider that the environment names is made by the first one who asks.
-        attempt(trace.get_tracer_provider, default=None)
-        if hasattr(trace, "_TRACER_PROVIDER"):  # private, and the same without a call of a Python function
-            return functools.partial(getattr, trace, "_TRACER_PROVIDER", None)
+    def provider(self) -> object | None:
+        """Return the tracer provider; None while none is set. Then no method but `current` is to be called."""
+        api: Any = sys.modules.get(_API)
+        if api is None:
+            return None
+        try:
+            return api._TRACER_PROVIDER  # type: ignore[no-any-return]  # noqa: SLF001  the same without two calls
+        except AttributeError:  # another version, or it is being imported
+            return _public_provider(api)
 
-        def provider() -> object | None:
-            found = trace.get_tracer_provider()
-            return None if isinstance(found, trace.ProxyTracerProvider) else found
+    @functools.cached_property
+    def _trace(self) -> Any:
+        from opentelemetry import trace
 
-        return provider
+        return trace
+
+    @functools.cached_property
+    def _context(self) -> Any:
+        from opentelemetry import context
+
+        return context
+
+    @functools.cached_property
+    def kinds(self) -> type[SpanKind]:
+        """The kinds of spans."""
+        kinds: type[SpanKind] = self._trace.SpanKind
+        return kinds
 
     # ---- spans
 
@@ -100,14 +114,15 @@ class Telemetry:
             links: the trace contexts that it refers to, in the form of a frame.
         """
         try:
-            if (provider := self.provider()) is not self._seen:
+            if (provider := self.provider()) is not self._seen or self._tracer is None:
                 self._tracer = self._trace.get_tracer(_SCOPE, schema_url=_SCHEMA)
                 self._seen = provider
             return self._tracer.start_span(name, within, kind, dict(attributes), self._links(links))
         except BaseException as exc:  # a sampler's or a processor's
             pass_endings(exc)
             _log.warning("a span could not be started: %s", described(exc))
-            return self._trace.INVALID_SPAN
+            invalid: Span = self._trace.INVALID_SPAN
+            return invalid
 
     def end(self, span: Span, exc: BaseException | None, role: Role) -> None:
         """End a span, with the outcome of its call.
@@ -140,17 +155,17 @@ class Telemetry:
 
     def within(self, span: Span) -> Context:
         """Return the current context, with `span` as the parent of further spans."""
-        return self._trace.set_span_in_context(span)
+        context: Context = self._trace.set_span_in_context(span)
+        return context
 
     def beneath(self, trace: bytes, span: Span | None = None) -> Context:
         """Return a new context, with the parent `span`, or else `trace`, in the form of a frame, or else none."""
-        nothing = self._context.Context()
+        context: Context = self._context.Context()
+        if span is None and (parent := self._remote(trace)) is not None:
+            span = self._trace.NonRecordingSpan(parent)
         if span is not None:
-            return self._trace.set_span_in_context(span, nothing)
-        parent = self._remote(trace)
-        if parent is None:
-            return nothing
-        return self._trace.set_span_in_context(self._trace.NonRecordingSpan(parent), nothing)
+            context = self._trace.set_span_in_context(span, context)
+        return context
 
     def encoded(self, span: Span) -> bytes:
         """Return the trace context of a span in the form of a frame; empty for an invalid one."""
@@ -158,6 +173,8 @@ class Telemetry:
 
     def current(self) -> bytes:
         """Return the trace context of the running code in the form of a frame; empty outside of all spans."""
+        if _API not in sys.modules:
+            return b""
         return _encoded(self._trace.get_current_span().get_span_context())
 
     @contextmanager
@@ -195,18 +212,24 @@ class Telemetry:
 @functools.cache
 def find_telemetry() -> Telemetry | None:
     """Return OpenTelemetry's API, once for a process; None where it isn't installed."""
-    try:
-        return Telemetry()
-    except ImportError:
-        return None
+    return None if find_spec(_PACKAGE) is None else Telemetry()
 
 
 def running_trace() -> bytes:
     """Return the trace context of the span that the running code is in; empty outside of all."""
-    if "opentelemetry" not in sys.modules:
+    if _API not in sys.modules:
         return b""
     telemetry = find_telemetry()
     return b"" if telemetry is None or telemetry.provider() is None else telemetry.current()
+
+
+def _public_provider(api: Any) -> object | None:
+    """Return the tracer provider by the API's public names; None while none is set, or these names aren't there yet."""
+    try:
+        found: object = api.get_tracer_provider()
+        return None if isinstance(found, api.ProxyTracerProvider) else found
+    except AttributeError:
+        return None
 
 
 def _encoded(found: SpanContext) -> bytes:

@@ -7,6 +7,7 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -100,6 +101,7 @@ class Request(msgspec.Struct, frozen=True):
         principal: in whose name it is forwarded; None for the caller.
         parent: the id of the caller's running call in whose handler it is made; empty outside of any.
         trace: its trace context; see `trionet.trace_headers`. Empty for none.
+        blobs: the blobs of the arguments, then of those by keyword; see `trionet.blobs`.
     """
 
     gid: str
@@ -113,6 +115,7 @@ class Request(msgspec.Struct, frozen=True):
     principal: Principal | None = None
     parent: str = ""
     trace: bytes = b""
+    blobs: Sequence[bytes] = ()
 
     def received(self, codec: Codec, timeout_s: float | None, own: Principal | None = None) -> Call:
         """Return the call for this node itself: it holds no slot, and adds no depth; `own` is this node.
@@ -120,12 +123,13 @@ class Request(msgspec.Struct, frozen=True):
         Raises:
             DecodeError: the arguments can't be decoded.
         """
+        blobs = iter(self.blobs) if self.blobs else None
         return Call(
             gid=self.gid,
             service=self.service,
             method=self.method,
-            args=codec.decode(self.args),
-            kwargs={} if self.kwargs is None else codec.decode(self.kwargs),
+            args=codec.decode(self.args, blobs),
+            kwargs={} if self.kwargs is None else codec.decode(self.kwargs, blobs),
             id=self.id,
             caller=self.caller,
             timeout_s=timeout_s,
@@ -342,7 +346,8 @@ class Network(Protocol):
 
 def check_request_size(request: Request, limit_bytes: int) -> None:
     """Raise `MessageTooLarge` when the arguments of `request` are over the limit."""
-    _check(len(request.args) + len(request.kwargs or b""), limit_bytes, "a request")
+    size = len(request.args) + len(request.kwargs or b"") + sum(map(len, request.blobs))
+    _check(size, limit_bytes, "a request")
 
 
 def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tests.protocols.link.cores import IDLE_S, KIB, call_frame, hello
+from trionet.blobs import BLOB_BYTES, BLOB_CODE
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, IncomingCall, OutgoingCall, OutgoingStream
-from trionet.protocols.link.chunks import Transfer
+from trionet.protocols.link.chunks import LongFrame, Transfer
 from trionet.protocols.link.core import LinkCore
 from trionet.protocols.link.events import CancelReceived, Closed, CreditReceived, Event, Retired
 from trionet.protocols.link.frames import Cancelled, End, Item, Reply, encode_frame
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
     from trionet.protocols.link.channel import Channel, LinkKey
     from trionet.protocols.link.frames import Hello
 
-__all__ = ["GivenChannel", "LinkEnd", "content"]
+__all__ = ["BLOB", "GivenChannel", "LinkEnd", "content"]
+
+BLOB = msgspec.msgpack.Ext(BLOB_CODE, b"")
+"""Stands for a blob in a frame."""
 
 
 def content(number: int, size: int) -> bytes:
@@ -197,7 +203,8 @@ class LinkEnd:
     def _make(self, call: OutgoingCall, asked: int | list[int], data: bytes, credit: int | None = None) -> OutgoingCall:
         number = self.link.outgoing.next_number
         self.link.wake(self.link.liveness.heard_at)
-        self.link.outgoing.call(call, call_frame(number, asked, data, credit=credit))
+        blobs = [data] if len(data) > BLOB_BYTES and number % 2 else []
+        self.link.outgoing.call(call, call_frame(number, asked, BLOB if blobs else data, credit=credit), blobs)
         self.made[number], self.asked[number] = call, asked
         self.handle_events()
         return call
@@ -236,7 +243,12 @@ class LinkEnd:
         """Answer a running call, or begin to: a long answer takes its time."""
         reply_bytes, _ = call.frame.args
         assert call.transfer is None
-        self._end(call, encode_frame(Reply(call.frame.msg_id, content(call.frame.msg_id, reply_bytes))))
+        number = call.frame.msg_id
+        value = content(number, reply_bytes)
+        if reply_bytes > BLOB_BYTES and number % 2:
+            self._end(call, LongFrame(encode_frame(Reply(number, BLOB)), [value]))
+        else:
+            self._end(call, encode_frame(Reply(number, value)))
 
     def confirm(self, call: IncomingCall) -> None:
         """Confirm that a cancelled call has ended."""
@@ -245,7 +257,7 @@ class LinkEnd:
             self.link.outbox.abandon(feed.transfer)
         self._end(call, encode_frame(Cancelled(call.frame.msg_id)))
 
-    def _end(self, call: IncomingCall, encoded: bytes) -> None:
+    def _end(self, call: IncomingCall, encoded: bytes | LongFrame) -> None:
         self.running.pop(call.frame.msg_id, None)
         self.link.incoming.answer(call, encoded)
 

@@ -15,6 +15,7 @@ from trionet.protocols.link.frames import (
     PREFACE,
     REPLIES,
     Abandon,
+    Blob,
     Bye,
     Cancel,
     Cancelled,
@@ -62,6 +63,9 @@ FRAMES: Final[dict[str, Frame]] = {
     "chunk-of-reply": Chunk(1, REPLIES, True, _REPLY_PARTS[1]),
     "chunk-alone": Chunk(6, REPLIES, True, encode_frame(Reply(1, "value"))),
     "chunk-of-ping": Chunk(6, REPLIES, True, encode_frame(Ping(1))),
+    "blob": Blob(5, CALLS, False, bytes(5000)),
+    "blob-of-call": Blob(1, CALLS, True, bytes(5000)),
+    "blob-too-short": Blob(5, CALLS, True, bytes(100)),
     "abandon": Abandon(1),
     "window": Window(CALLS, len(LONG_CALL)),
     "ping": Ping(7),
@@ -310,6 +314,18 @@ TABLE: Final[dict[str, dict[Outcome, str]]] = {
     },
     "chunk-of-ping": {
         broken("a chunked Ping"): ALL_OPEN,
+        NOTHING: "closed",
+    },
+    "blob": {
+        Outcome("gathered"): ALL_OPEN,
+        NOTHING: "closed",
+    },
+    "blob-of-call": {
+        Outcome("gathered"): ALL_OPEN,
+        NOTHING: "closed",
+    },
+    "blob-too-short": {
+        broken("a blob of 100 bytes"): ALL_OPEN,
         NOTHING: "closed",
     },
     "abandon": {

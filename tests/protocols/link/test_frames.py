@@ -1,4 +1,5 @@
 import itertools
+import random
 from typing import Any, get_args
 
 import msgspec
@@ -10,10 +11,13 @@ from tests.travelling import addresses
 from trionet.nesting import PACKETS
 from trionet.protocols.link.decoding import FrameDecoder, decode_frame
 from trionet.protocols.link.frames import (
+    BLOB_PART_BYTES,
     CHUNK_BYTES,
     DIRECTIONS,
+    MAX_BLOB_FRAME_BYTES,
     MAX_FRAME_BYTES,
     Abandon,
+    Blob,
     Bye,
     CallFrame,
     Cancel,
@@ -75,6 +79,7 @@ FRAMES: dict[type[Frame], st.SearchStrategy[Frame]] = {
     End: st.builds(End, _numbers),
     Credit: st.builds(Credit, _numbers, _numbers),
     Chunk: st.builds(Chunk, _numbers, _directions, st.booleans(), st.binary(max_size=100)),
+    Blob: st.builds(Blob, _numbers, _directions, st.booleans(), st.binary(max_size=100)),
     Abandon: st.builds(Abandon, _numbers),
     Window: st.builds(Window, _directions, _numbers),
     Ping: st.builds(Ping, _numbers),
@@ -173,7 +178,7 @@ def test_a_full_chunk_fits_into_a_frame_whatever_its_numbers_are() -> None:
     assert len(encode_frame(Chunk(2**64 - 1, 1, False, bytes(CHUNK_BYTES)))) <= MAX_FRAME_BYTES
 
 
-@pytest.mark.parametrize("size", [MAX_FRAME_BYTES + 1, 2**24, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("size", [MAX_BLOB_FRAME_BYTES + 1, 2**24, 2**31, 2**32 - 1])
 def test_a_frame_over_the_limit_is_refused_before_its_content_comes(size: int) -> None:
     got = FrameDecoder().feed(with_length(encode_frame(Ping(1))) + size.to_bytes(LENGTH_BYTES, "big"))
     assert next(got)[0] == Ping(1)
@@ -181,12 +186,52 @@ def test_a_frame_over_the_limit_is_refused_before_its_content_comes(size: int) -
         next(got)
 
 
+def test_a_long_frame_that_is_no_part_of_a_blob_is_refused_by_its_first_bytes() -> None:
+    data = with_length(encode_frame(Chunk(1, 0, False, bytes(MAX_FRAME_BYTES))))
+    with pytest.raises(FrameError, match=f"at most {MAX_FRAME_BYTES:,} are allowed"):
+        _feed(FrameDecoder(), data[: LENGTH_BYTES + 2])
+
+
+def test_a_long_part_of_a_blob_whose_bytes_are_not_its_last_element_is_refused() -> None:
+    encoded = msgspec.msgpack.encode([15, 1, 0, False, bytes(MAX_FRAME_BYTES), "more"])
+    with pytest.raises(FrameError, match=r"not at its end|at most"):
+        _feed(FrameDecoder(), with_length(encoded))
+
+
+@settings(patient, max_examples=50)
+@given(
+    transfer=_numbers,
+    is_last=st.booleans(),
+    size=st.integers(min_value=MAX_FRAME_BYTES, max_value=BLOB_PART_BYTES),
+    places=st.lists(st.integers(min_value=0), max_size=12),
+)
+def test_a_long_part_of_a_blob_comes_in_pieces_however_its_bytes_were_cut(
+    transfer: int, is_last: bool, size: int, places: list[int]
+) -> None:
+    part, behind = Blob(transfer, 1, is_last, random.Random(size).randbytes(size)), Ping(7)
+    encoded = encode_frame(part)
+    decoder, got = FrameDecoder(), list[tuple[Frame, int]]()
+    for data in _cut(
+        with_length(encode_frame(behind)) + with_length(encoded) + with_length(encode_frame(behind)), places
+    ):
+        for frame, frame_bytes in decoder.feed(data):
+            got.append((frame, frame_bytes))
+    assert [got[0][0], got[-1][0]] == [behind, behind]
+    pieces = [frame for frame, _ in got[1:-1]]
+    assert all(isinstance(piece, Blob) for piece in pieces)
+    assert b"".join(piece.data for piece in pieces if isinstance(piece, Blob)) == part.data
+    assert {(piece.transfer, piece.direction) for piece in pieces if isinstance(piece, Blob)} == {(transfer, 1)}
+    assert [piece.last for piece in pieces if isinstance(piece, Blob)] == [False] * (len(pieces) - 1) + [is_last]
+    assert {frame_bytes for _, frame_bytes in got[1:-1]} == {len(encoded)}
+    assert not decoder.is_amid_frame
+
+
 _WRONG: dict[str, Any] = {
     "an empty array": [],
     "no array": {"type": "ping"},
     "a text for a tag": ["ping", 1],
     "a float for a tag": [12.0, 1],
-    "a tag that is not known": [15, 1],
+    "a tag that is not known": [16, 1],
     "a tag below zero": [-1, 1],
     "a large tag": [2**63, 1],
     "an array for a tag": [[12], 1],

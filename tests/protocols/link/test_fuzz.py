@@ -9,9 +9,11 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import pytest
 
 from tests.protocols.link.cores import KIB, call_frame, encoded, hello
+from trionet.blobs import BLOB_CODE
 from trionet.errors import TrionetError
 from trionet.nesting import DEEPEST, PACKETS
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, IncomingCall, OutgoingCall, OutgoingStream
@@ -23,6 +25,7 @@ from trionet.protocols.link.frames import (
     PREFACE,
     REPLIES,
     Abandon,
+    Blob,
     Bye,
     CallFrame,
     Cancel,
@@ -58,6 +61,7 @@ PEER: Final = hello(max_calls=MAX_CALLS, window_bytes=150 * KIB, max_message_byt
 _LONG_CALL = encode_frame(call_frame(3, bytes(5000)))
 _LONG_REPLY = encode_frame(Reply(1, bytes(5000)))
 _LONG_ITEM = encode_frame(Item(2, bytes(5000)))
+_BLOB_CALL = encode_frame(call_frame(6, msgspec.msgpack.Ext(BLOB_CODE, b"")))
 _FRAMES: list[Frame] = [
     OWN,
     Hello(None, 1024, 2**25, 2**24, ["a feature"]),
@@ -85,8 +89,15 @@ _FRAMES: list[Frame] = [
     Chunk(5, REPLIES, True, _LONG_ITEM),
     Chunk(6, REPLIES, True, encode_frame(Ping(1))),
     Chunk(7, 1, True, b"end"),
+    Blob(8, 0, False, bytes(5000)),
+    Blob(8, 0, True, bytes(4096)),
+    Chunk(8, 0, True, _BLOB_CALL),
+    Blob(9, REPLIES, True, bytes(5000)),
+    Chunk(9, REPLIES, True, _BLOB_CALL),
+    Blob(9, REPLIES, False, bytes(70_000)),
     Abandon(3),
     Abandon(4),
+    Abandon(8),
     Window(0, 131_072),
     Window(1, 2**63),
     Window(1, -1000),

@@ -13,8 +13,20 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Event, Node, NodeAddress, Remote
+from trionet.protocols.link.chunks import Received
 from trionet.protocols.link.decoding import FrameDecoder, decode_frame
-from trionet.protocols.link.frames import PREFACE, CallFrame, Chunk, Frame, Hello, Ping, Pong, encode_frame, with_length
+from trionet.protocols.link.frames import (
+    PREFACE,
+    Blob,
+    CallFrame,
+    Chunk,
+    Frame,
+    Hello,
+    Ping,
+    Pong,
+    encode_frame,
+    with_length,
+)
 from trionet.transports.link.tcp import TCPLink
 
 if TYPE_CHECKING:
@@ -82,7 +94,7 @@ class HandPeer:
         self.ponging = True
         self._decoder = FrameDecoder()
         self._frames: deque[Frame] = deque()
-        self._parts: dict[int, bytearray] = {}
+        self._parts: dict[int, Received] = {}
         self._whole: deque[tuple[Frame, int]] = deque()
 
     async def shake_hands(self, own: Hello, *, behind: bytes = b"") -> None:
@@ -119,7 +131,7 @@ class HandPeer:
             while not self._frames:
                 self._frames.extend(frame for frame, _ in self._decoder.feed(await self._read()))
             frame = self._frames.popleft()
-            if isinstance(frame, Chunk):
+            if isinstance(frame, Chunk | Blob):
                 self._gather(frame)
             if not isinstance(frame, Ping):
                 self.seen.append(frame)
@@ -133,17 +145,22 @@ class HandPeer:
             pass
         return frame
 
-    def _gather(self, chunk: Chunk) -> None:
-        encoded = self._parts.setdefault(chunk.transfer, bytearray())
-        encoded += chunk.data
-        if chunk.last:
-            self._whole.append((decode_frame(self._parts.pop(chunk.transfer)), len(encoded)))
+    def _gather(self, part: Chunk | Blob) -> None:
+        received = self._parts.setdefault(part.transfer, Received(part.direction))
+        received.size += len(part.data)
+        if isinstance(part, Blob):
+            received.add_to_blob(part)
+            return
+        received.add(part)
+        if part.last:
+            del self._parts[part.transfer]
+            self._whole.append((decode_frame(received.encoded, blobs=received.blobs), received.size))
 
     async def receive_whole(self) -> tuple[Frame, int]:
         """Return the next frame that is complete, and how many chunked bytes it is, which count against the window."""
         while not self._whole:
             frame = await self.receive()
-            if not isinstance(frame, Chunk):
+            if not isinstance(frame, Chunk | Blob):
                 return frame, 0
         return self._whole.popleft()
 
@@ -341,6 +358,11 @@ class _CountingSocket:
 
     def send(self, data: bytes) -> int:
         sent = self._sock.send(data)
+        self.writes.append(sent)
+        return sent
+
+    def sendmsg(self, buffers: list[memoryview]) -> int:
+        sent = self._sock.sendmsg(buffers)
         self.writes.append(sent)
         return sent
 

@@ -219,7 +219,7 @@ async def test_on_the_wire_the_rest_of_an_abandoned_request_does_not_come(start:
         await peer.wait_closed()
 
     node, address = await start(), await listen(nursery, behave, receive_buffer_bytes=64 * 1024)
-    await cancel_when(lambda: bool(peers and peers[0].seen), lambda: call(node, address, "a", bytes(12 * MIB)))
+    await cancel_when(lambda: bool(peers and peers[0].seen), lambda: call(node, address, "a", "a" * 12 * MIB))
     abandoned.set()
     assert await call(node, address, "b") == "next"
     chunks = [frame for frame in peers[0].seen if isinstance(frame, Chunk)]

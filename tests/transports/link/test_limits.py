@@ -84,8 +84,8 @@ async def test_on_the_wire_a_large_call_is_chunks_in_turn_with_others_and_a_smal
     node = await start()
     address = await listen(nursery, behave, receive_buffer_bytes=64 * 1024)
     async with trio.open_nursery() as calls:
-        calls.start_soon(call, node, address, "a", bytes(3 * MIB))
-        calls.start_soon(call, node, address, "b", bytes(3 * MIB))
+        calls.start_soon(call, node, address, "a", "a" * 3 * MIB)
+        calls.start_soon(call, node, address, "b", "b" * 3 * MIB)
         await wait_until(lambda: bool(peers and peers[0].seen))
         calls.start_soon(call, node, address, "small")
         await wait_all_tasks_blocked(0.01)
@@ -115,7 +115,7 @@ async def test_no_more_chunked_bytes_are_under_way_than_the_peer_allows(start: S
     address = await listen(nursery, behave, hello(window_bytes=window_bytes, max_message_bytes=window_bytes))
     async with trio.open_nursery() as calls:
         for _ in range(10):
-            calls.start_soon(call, node, address, "large", bytes(300_000))
+            calls.start_soon(call, node, address, "large", "l" * 300_000)
         await wait_until(lambda: bool(peers) and sum(c.last for c in peers[0].seen if isinstance(c, Chunk)) == 3)
         await wait_all_tasks_blocked(0.05)
         under_way = sum(len(frame.data) for frame in peers[0].seen if isinstance(frame, Chunk))
@@ -146,7 +146,7 @@ async def test_an_answer_over_the_limit_is_a_remote_error_and_the_link_lives(sta
     (link,) = links(one)
     with pytest.raises(
         RemoteError,
-        match=f"a value of 131,080 bytes is over the limit of {SMALL.max_message_bytes:,} bytes.*max_message_bytes",
+        match=f"a value of 131,078 bytes is over the limit of {SMALL.max_message_bytes:,} bytes.*max_message_bytes",
     ):
         await call(one, other, "make", SMALL.max_message_bytes)
     assert len(await call(one, other, "make", SMALL.max_message_bytes - 1000)) == SMALL.max_message_bytes - 1000

@@ -1,23 +1,72 @@
-"""Long frames, which travel in chunks: sending and reassembly."""
+"""Long frames, which travel in chunks, and their blobs: sending and reassembly.
+
+The blobs of a frame are sent before it, as views of the values that they are, and each is gathered in the object that
+becomes the value. So no step takes longer for a longer blob.
+"""
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from .frames import CHUNK_BYTES, DIRECTIONS, Chunk, Direction, FrameError, encode_frame, with_length
+from trionet.blobs import encode_apart
+
+from .frames import (
+    BLOB_PART_BYTES,
+    CHUNK_BYTES,
+    DIRECTIONS,
+    Blob,
+    Chunk,
+    Direction,
+    FrameError,
+    encode_frame,
+    pack_length,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .frames import Frame, OwnCallFrame
     from .holdings import Holding
 
-__all__ = ["Reassembly", "Transfer"]
+__all__ = ["LongFrame", "Reassembly", "Received", "Transfer", "encode_long"]
 
 _FRAME_SLACK_BYTES: Final = 4096
-_CHUNK_LEAST_BYTES: Final = 4096
-"""Bounds the number of transfers within one window."""
+_LEAST_BYTES: Final = 4096
+"""Bounds the number of transfers, and of blobs, within one window."""
+
+_EMPTY_BYTES: Final = b"\xc4\x00"
+_LONG_BYTES: Final = b"\xc6"
+"""MessagePack: empty bytes, and the head of long ones, before their length in 32 bits."""
+
+
+class LongFrame:
+    """An encoded frame with blobs. Its length is that of all of it, and more than `CHUNK_BYTES`.
+
+    Attributes:
+        encoded: the frame.
+        blobs: its blobs.
+    """
+
+    __slots__ = ("_size", "blobs", "encoded")
+
+    def __init__(self, encoded: bytes, blobs: Sequence[bytes]) -> None:
+        self.encoded: bytes = encoded
+        self.blobs: Sequence[bytes] = blobs
+        self._size = len(encoded) + sum(map(len, blobs))
+
+    def __len__(self) -> int:
+        return self._size
+
+
+def encode_long(frame: Frame | OwnCallFrame) -> LongFrame:
+    """Return a frame whose values hold blobs."""
+    blobs: list[bytes] = []
+    return LongFrame(encode_apart(encode_frame, frame, blobs), blobs)
 
 
 class Transfer:
-    """A long frame that is sent in chunks.
+    """A long frame that is sent in chunks, after its blobs.
 
     Attributes:
         direction: its window.
@@ -29,10 +78,12 @@ class Transfer:
         waiter: for the driver's use.
     """
 
-    __slots__ = ("_data", "direction", "is_over", "number", "offset", "owner", "size", "waiter")
+    __slots__ = ("_blobs", "_encoded", "_place", "direction", "is_over", "number", "offset", "owner", "size", "waiter")
 
-    def __init__(self, direction: Direction, data: bytes, owner: Any) -> None:
-        self._data = memoryview(data)
+    def __init__(self, direction: Direction, data: bytes | LongFrame, owner: Any) -> None:
+        self._encoded, blobs = (data.encoded, data.blobs) if isinstance(data, LongFrame) else (data, ())
+        self._blobs = [memoryview(blob) for blob in reversed(blobs)]
+        self._place = 0  # in the last of the blobs, or in the frame
         self.direction: Direction = direction
         self.size: int = len(data)
         self.owner: Any = owner
@@ -41,20 +92,86 @@ class Transfer:
         self.is_over: bool = False
         self.waiter: Any = None
 
-    def next_chunk(self) -> bytes:
-        """Return the next chunk, as a frame with its length."""
-        part = self._data[self.offset : self.offset + CHUNK_BYTES]
-        self.offset += len(part)
-        is_last = self.offset == self.size
-        data = with_length(encode_frame(Chunk(self.number, self.direction, is_last, bytes(part))))
+    def next_chunk(self) -> tuple[bytes, memoryview]:
+        """Return the next chunk, or part of a blob: the beginning of its frame, from the length on, and the data."""
+        kind: type[Blob | Chunk]
+        if self._blobs:
+            kind, whole, most = Blob, self._blobs[-1], BLOB_PART_BYTES
+        else:
+            kind, whole, most = Chunk, memoryview(self._encoded), CHUNK_BYTES
+        part = whole[self._place : self._place + most]
+        size = len(part)
+        self._place += size
+        self.offset += size
+        is_last = self._place == len(whole)
+        head = encode_frame(kind(self.number, self.direction, is_last, b"")).removesuffix(_EMPTY_BYTES) + _LONG_BYTES
+        head += pack_length(size)
         if is_last:
+            self._end_part()
+        return pack_length(len(head) + size) + head, part
+
+    def _end_part(self) -> None:
+        self._place = 0
+        if self._blobs:
+            self._blobs.pop()
+        else:
             self.end()
-        return data
 
     def end(self) -> None:
         """Stop, and drop the data."""
         self.is_over = True
-        self._data = memoryview(b"")
+        self._encoded = b""
+        self._blobs.clear()
+
+
+class Received:
+    """A frame that is received in chunks, after its blobs.
+
+    Attributes:
+        direction: its window.
+        size: its size in bytes, so far.
+        blobs: the complete blobs.
+    """
+
+    __slots__ = ("_blob", "_encoded", "blobs", "direction", "size")
+
+    def __init__(self, direction: Direction) -> None:
+        self.direction: Direction = direction
+        self.size: int = 0
+        self.blobs: list[bytes] = []
+        self._encoded = BytesIO()
+        self._blob: BytesIO | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        """The frame."""
+        return self._encoded.getvalue()
+
+    def add(self, chunk: Chunk) -> None:
+        """Add a chunk of the frame.
+
+        Raises:
+            FrameError: a blob is incomplete.
+        """
+        if self._blob is not None:
+            raise FrameError("a chunk amid a blob")
+        self._encoded.write(chunk.data)
+
+    def add_to_blob(self, part: Blob) -> None:
+        """Add a part of a blob.
+
+        Raises:
+            FrameError: the blob is too short to be one.
+        """
+        if self._blob is None:
+            self._blob = BytesIO()
+        self._blob.write(part.data)
+        if part.last:
+            blob = self._blob.getvalue()  # not a copy
+            if len(blob) < _LEAST_BYTES:
+                raise FrameError(f"a blob of {len(blob)} bytes")
+            self.blobs.append(blob)
+            self._blob = None
 
 
 class Reassembly:
@@ -68,11 +185,11 @@ class Reassembly:
         self._window_bytes = window_bytes
         self._most_bytes = max_message_bytes + _FRAME_SLACK_BYTES
         self._holding = holding
-        self._partial: dict[int, tuple[Direction, bytearray]] = {}
+        self._partial: dict[int, Received] = {}
         self._held_bytes = [0] * DIRECTIONS
 
-    def add(self, chunk: Chunk) -> tuple[Direction, bytearray] | None:
-        """Add a chunk; return the frame that it completes, and its direction.
+    def add(self, chunk: Chunk) -> Received | None:
+        """Add a chunk; return the frame that it completes.
 
         The frame's bytes are held until `release`.
 
@@ -80,27 +197,43 @@ class Reassembly:
             FrameError: the peer broke the rules.
         """
         size = len(chunk.data)
-        if not chunk.last and size < _CHUNK_LEAST_BYTES:
+        if not chunk.last and size < _LEAST_BYTES:
             raise FrameError(f"a chunk of {size} bytes that is not the last")
-        direction, gathered = entry = self._partial.setdefault(chunk.transfer, (chunk.direction, bytearray()))
-        gathered += chunk.data
-        self._held_bytes[direction] += size
-        if self._held_bytes[direction] > self._window_bytes or len(gathered) > self._most_bytes:
-            raise FrameError("more chunked bytes than it was allowed")
-        self._holding.change(partial=size)
+        received = self._partial.get(chunk.transfer) or self._begin(chunk)
+        received.add(chunk)
+        self._hold(received, size)
         if not chunk.last or chunk.transfer not in self._partial:  # the account may have just closed this link
             return None
         del self._partial[chunk.transfer]
-        self._holding.change(partial=-len(gathered), whole=len(gathered))
-        return entry
+        self._holding.change(partial=-received.size, whole=received.size)
+        return received
+
+    def add_to_blob(self, part: Blob, frame_bytes: int) -> None:
+        """Add a part of a blob, or a piece of it, whose frame has so many bytes; see `add`."""
+        if not part.last and frame_bytes < _LEAST_BYTES:
+            raise FrameError(f"a part of a blob in a frame of {frame_bytes} bytes that is not the last")
+        received = self._partial.get(part.transfer) or self._begin(part)
+        received.add_to_blob(part)
+        self._hold(received, len(part.data))
+
+    def _begin(self, first: Chunk | Blob) -> Received:
+        received = self._partial[first.transfer] = Received(first.direction)
+        return received
+
+    def _hold(self, received: Received, size: int) -> None:
+        received.size += size
+        self._held_bytes[received.direction] += size
+        if self._held_bytes[received.direction] > self._window_bytes or received.size > self._most_bytes:
+            raise FrameError("more chunked bytes than it was allowed")
+        self._holding.change(partial=size)
 
     def abandon(self, transfer: int) -> tuple[Direction, int] | None:
         """Drop an incomplete frame; return its direction and size. Its bytes are held until `release`."""
-        direction, gathered = self._partial.pop(transfer, (0, None))
-        if gathered is None:
+        received = self._partial.pop(transfer, None)
+        if received is None:
             return None
-        self._holding.change(partial=-len(gathered), whole=len(gathered))
-        return direction, len(gathered)
+        self._holding.change(partial=-received.size, whole=received.size)
+        return received.direction, received.size
 
     def release(self, direction: Direction, size: int) -> None:
         """Release `size` bytes of complete frames."""

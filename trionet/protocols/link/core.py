@@ -18,6 +18,7 @@ from .events import CancelReceived, Closed, CreditReceived, Event, PeerSilent, R
 from .frames import (
     REPLIES,
     Abandon,
+    Blob,
     Bye,
     CallFrame,
     Cancel,
@@ -124,7 +125,7 @@ class LinkCore:
 
     @property
     def _is_amid_input(self) -> bool:
-        return bool(self._decoder.rest) or (self._channel is not None and self._channel.is_amid_record)
+        return self._decoder.is_amid_frame or (self._channel is not None and self._channel.is_amid_record)
 
     # ---- input
 
@@ -159,7 +160,7 @@ class LinkCore:
         if count:
             self.received_frames += count
             liveness.framed_at = now
-        if liveness.is_resting and (self._decoder.rest or self._channel is not None):
+        if liveness.is_resting and (self._is_amid_input or self._channel is not None):
             liveness.rouse(now + TICK_S)
         outbox.is_bursty = count > 1
         outbox.is_corked = False
@@ -195,13 +196,19 @@ class LinkCore:
             self.events.append(RoomFreed())
         return None if call is None else CancelReceived(call)
 
+    def _on_blob(self, part: Blob, frame_bytes: int) -> None:
+        self.liveness.used_at = self.liveness.heard_at
+        self._reassembly.add_to_blob(part, frame_bytes)
+        if self._decoder.blob_parts.is_amid:  # a frame counts when it is complete
+            self.received_frames -= 1
+
     def _on_chunk(self, chunk: Chunk, _: int) -> Event | None:
         self.liveness.used_at = self.liveness.heard_at
         whole = self._reassembly.add(chunk)
         if whole is None:
             return None
-        direction, encoded = whole
-        frame, size = decode_frame(encoded, self._max_containers), len(encoded)
+        direction, size = whole.direction, whole.size
+        frame = decode_frame(whole.encoded, self._max_containers, whole.blobs)
         if type(frame) is CallFrame and direction == direction_of_calls(frame.depth):
             return self.incoming.receive(frame, size, True)
         if not (isinstance(frame, Reply | Item | Error) and direction == REPLIES):
@@ -240,6 +247,7 @@ class LinkCore:
         Credit: _on_credit,
         Cancel: _on_cancel,
         Chunk: _on_chunk,
+        Blob: _on_blob,
         Abandon: _on_abandon,
         Window: _on_window,
         Ping: _on_ping,
@@ -249,10 +257,14 @@ class LinkCore:
 
     # ---- output
 
-    def data_to_send(self) -> bytes:
-        """Return the bytes to be sent next; none if there are none."""
+    def data_to_send(self, beside: list[memoryview] | None = None) -> bytes:
+        """Return the bytes to be sent next; none if there are none.
+
+        Args:
+            beside: takes more bytes, uncopied, to be sent behind the result, if the link has no channel.
+        """
         had_room, was_full = self.outbox.has_room, self.incoming.is_full
-        data = self.outbox.next_write()
+        data = self.outbox.next_write(beside if self._channel is None else None)
         if was_full or not had_room or self.outbox.finished:
             self._handle_progress(had_room, was_full)
         return data if self._channel is None or not data else self._channel.send(data)

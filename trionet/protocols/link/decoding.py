@@ -1,7 +1,8 @@
 """The reading of the link's frames.
 
 Sans-IO: bytes in, frames out. Invariants: for any input, `FrameDecoder.feed` returns or raises `FrameError`. It holds
-at most one frame's bytes. Its frames don't depend on how the bytes were split.
+at most one frame's bytes. Its frames don't depend on how the bytes were split, except that a long part of a blob comes
+in pieces, as it arrives.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from trionet.blobs import from_blobs
 from trionet.bounds import (
     LARGE_MAP_BYTES,
     MAX_CONTAINERS,
@@ -21,10 +23,21 @@ from trionet.bounds import (
 from trionet.errors import IndefiniteError, error_to_wire
 from trionet.raising import Unreadable, refuse_extension
 
-from .frames import LENGTH_BYTES, MAX_FRAME_BYTES, CallFrame, Error, Frame, FrameError, Item, Reply, encode_frame
+from .blob_parts import BlobParts
+from .frames import (
+    LENGTH_BYTES,
+    MAX_FRAME_BYTES,
+    CallFrame,
+    Error,
+    Frame,
+    FrameError,
+    Item,
+    Reply,
+    encode_frame,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["FrameDecoder", "decode_frame", "split_first"]
 
@@ -39,8 +52,10 @@ _VALUE_FRAMES: Final = {_encode(kind.__struct_config__.tag): kind for kind in (C
 _NO_FRAME = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def decode_frame(encoded: bytes | bytearray | memoryview, max_containers: int = MAX_CONTAINERS) -> Frame:
-    """Return the decoded frame.
+def decode_frame(
+    encoded: bytes | bytearray | memoryview, max_containers: int = MAX_CONTAINERS, blobs: Sequence[bytes] = ()
+) -> Frame:
+    """Return the decoded frame, which holds these blobs.
 
     If it holds more than `max_containers` lists, maps and so on, its values are `Unreadable`: its call fails, and the
     link stays open.
@@ -55,9 +70,17 @@ def decode_frame(encoded: bytes | bytearray | memoryview, max_containers: int = 
                 raise FrameError("lists are the keys of a map")
             if len(encoded) > max_containers and messagepack_holds_more(encoded, max_containers + _OWN_CONTAINERS):
                 return _without_values(encoded, max_containers)
-        frame: Frame = _decode(encoded)
+        frame: Frame = _decode_with(encoded, blobs) if blobs else _decode(encoded)
     except _NO_FRAME as exc:
         raise FrameError(f"not a frame: {exc}") from exc
+    return frame
+
+
+def _decode_with(encoded: bytes | bytearray | memoryview, blobs: Sequence[bytes]) -> Frame:
+    left = iter(blobs)
+    frame: Frame = msgspec.msgpack.Decoder(Frame, ext_hook=from_blobs(left)).decode(encoded)
+    if next(left, None) is not None:
+        raise FrameError("it has more blobs than it holds")
     return frame
 
 
@@ -105,12 +128,19 @@ class FrameDecoder:
 
     Attributes:
         rest: the bytes of an incomplete frame; initially the start of the stream.
+        blob_parts: reads the long parts of blobs.
     """
 
     def __init__(self, max_containers: int = MAX_CONTAINERS, rest: bytes = b"") -> None:
         self.rest: bytes = rest
+        self.blob_parts: BlobParts = BlobParts()
         self._max_containers = max_containers
         self._short_bytes = min(max_containers, LARGE_MAP_BYTES)
+
+    @property
+    def is_amid_frame(self) -> bool:
+        """Whether an incomplete frame has been fed."""
+        return bool(self.rest) or self.blob_parts.is_amid
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame, int]]:
         """Yield the frames that `data` completes, each with its size in bytes. Iterate to the end before feeding more.
@@ -122,12 +152,20 @@ class FrameDecoder:
             data = self.rest + data
         start, end, short, most = 0, len(data), self._short_bytes, self._max_containers
         try:
+            if self.blob_parts.is_amid and data:
+                piece, size, start = self.blob_parts.take(data, 0)
+                yield piece, size
             while end - start >= LENGTH_BYTES:
                 (size,) = _unpack_length(data, start)
-                if size > MAX_FRAME_BYTES:
-                    _checked_size(data, start)
                 begin = start + LENGTH_BYTES
                 stop = begin + size
+                if size > MAX_FRAME_BYTES:
+                    begin = self.blob_parts.begin(data, begin, size)
+                    if not begin:
+                        break
+                    piece, size, start = self.blob_parts.take(data, begin)
+                    yield piece, size
+                    continue
                 if stop > end:
                     break
                 start = stop

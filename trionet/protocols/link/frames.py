@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import msgspec
 
+from trionet.blobs import BLOB_BYTES, refuse_blobs
 from trionet.identity import NodeAddress
 from trionet.nesting import PACKETS
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "BLOB_PART_BYTES",
     "CALLS",
     "CHUNK_BYTES",
     "DIRECTIONS",
@@ -28,10 +30,12 @@ __all__ = [
     "LENGTH_BYTES",
     "MAJOR_VERSION",
     "MARK",
+    "MAX_BLOB_FRAME_BYTES",
     "MAX_FRAME_BYTES",
     "PREFACE",
     "REPLIES",
     "Abandon",
+    "Blob",
     "Bye",
     "CallFrame",
     "Cancel",
@@ -64,11 +68,16 @@ MARK: Final = b"\xf5"
 PREFACE: Final = MARK + b"trionet\r\n\r\n" + bytes([MAJOR_VERSION])
 """The empty line makes HTTP servers answer at once; without it some wait for more input."""
 
-CHUNK_BYTES: Final = 63 * 1024
+CHUNK_BYTES: Final = BLOB_BYTES
 """Longer frames travel as `Chunk` frames, so that short ones needn't wait for them. With its frame's own
 bytes a chunk fits into a record of 65,535 bytes, the largest of TLS and of Noise."""
 
 MAX_FRAME_BYTES: Final = CHUNK_BYTES + 1024
+
+BLOB_PART_BYTES: Final = 256 * 1024
+"""The most bytes of a blob in one frame. They are written in less than a tenth of a millisecond."""
+
+MAX_BLOB_FRAME_BYTES: Final = BLOB_PART_BYTES + 1024
 
 _LENGTH = struct.Struct(">I")
 LENGTH_BYTES = _LENGTH.size
@@ -212,6 +221,23 @@ class Chunk(_Frame, tag=9):
     data: bytes
 
 
+class Blob(_Frame, tag=15):
+    """A part of a blob of a longer frame; the blobs come before the chunks of the frame, in order.
+
+    Readers handle a part of more than `MAX_FRAME_BYTES` as it arrives, in pieces, which are views.
+
+    Attributes:
+        transfer: the number of the longer frame.
+        direction: its window.
+        last: whether this part completes the blob.
+    """
+
+    transfer: int
+    direction: Direction
+    last: bool
+    data: bytes
+
+
 class Abandon(_Frame, tag=10):
     """The rest of a transfer will not come."""
 
@@ -259,14 +285,15 @@ Frame = (
     | Ping
     | Pong
     | Bye
+    | Blob
 )
 
 KINDS: Final = {kind.__struct_config__.tag: kind.__name__.lower().removesuffix("frame") for kind in get_args(Frame)}
 """The frames' names in traces, by their numbers."""
 
 pack_length: Callable[[int], bytes] = _LENGTH.pack
-encode_frame: Callable[[Frame | OwnCallFrame], bytes] = msgspec.msgpack.Encoder().encode
-"""Returns a frame without its length."""
+encode_frame: Callable[[Frame | OwnCallFrame], bytes] = msgspec.msgpack.Encoder(enc_hook=refuse_blobs).encode
+"""Returns a frame without its length. Raises `HoldsBlobs` if it holds blobs; see `trionet.blobs.encode_apart`."""
 
 
 def direction_of_calls(depth: int) -> Direction:

@@ -15,7 +15,7 @@ from .frames import CHUNK_BYTES, REPLIES, CallFrame, Cancel, Cancelled, Credit, 
 from .liveness import TICK_S
 
 if TYPE_CHECKING:
-    from .chunks import Reassembly, Transfer
+    from .chunks import LongFrame, Reassembly, Transfer
     from .frames import Direction
     from .handshake import Greeted
     from .holdings import Holding
@@ -84,9 +84,9 @@ class IncomingCalls:
         if self._liveness.is_resting:
             self._liveness.rouse(self._liveness.heard_at + TICK_S)
 
-    def answer(self, call: IncomingCall, encoded: bytes) -> None:
+    def answer(self, call: IncomingCall, encoded: bytes | LongFrame) -> None:
         """End a call with an encoded `Reply`, `Error`, `Cancelled` or `End`."""
-        if len(encoded) <= CHUNK_BYTES:
+        if isinstance(encoded, bytes) and len(encoded) <= CHUNK_BYTES:
             if call.is_running or call.is_chunked:
                 self._end(call)
             self._outbox.put_encoded(encoded, not self.running)
@@ -149,10 +149,10 @@ class IncomingCalls:
         call.credit_bytes += credit.size
         return call
 
-    def send_item(self, call: IncomingCall, encoded: bytes) -> Transfer | None:
+    def send_item(self, call: IncomingCall, encoded: bytes | LongFrame) -> Transfer | None:
         """Send an encoded `Item` of a stream; return the transfer of a long one, for which the sender must wait."""
         call.credit_bytes -= len(encoded)
-        if len(encoded) > CHUNK_BYTES:
+        if not isinstance(encoded, bytes) or len(encoded) > CHUNK_BYTES:
             return self._outbox.send_long(encoded, REPLIES)
         self._outbox.put_encoded(encoded)
         return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from .chunks import Transfer
+from .chunks import LongFrame, Transfer
 from .frames import KINDS, LENGTH_BYTES, MAX_FRAME_BYTES, Abandon, Direction, Frame, encode_frame, pack_length
 from .windows import ByteWindow
 
@@ -112,7 +112,7 @@ class Outbox:
         """Whether the window has room for a transfer of `size` bytes now."""
         return self._window(direction).is_free(size)
 
-    def send_long(self, encoded: bytes, direction: Direction, owner: Any = None) -> Transfer:
+    def send_long(self, encoded: bytes | LongFrame, direction: Direction, owner: Any = None) -> Transfer:
         """Queue a frame to be sent in chunks; it starts when the window has room for it."""
         transfer = Transfer(direction, encoded, owner)
         if self._window(direction).request(transfer.size, transfer):
@@ -152,12 +152,16 @@ class Outbox:
 
     # ---- writing
 
-    def next_write(self) -> bytes:
-        """Return the next bytes to send: the queued frames, and one chunk of the next transfer."""
+    def next_write(self, beside: list[memoryview] | None = None) -> bytes:
+        """Return the next bytes to send: the queued frames, and one chunk of the next transfer.
+
+        Args:
+            beside: takes the data of the chunk, uncopied, to be sent behind the result; by default the result has it.
+        """
         self.is_due = False
         frames = self._frames
         if self._queued_bytes <= _WRITE_BYTES:
-            parts = list(frames)
+            parts: list[Any] = list(frames)  # bytes, and perhaps a view
             frames.clear()
             self._queued_bytes = 0
             self.is_pending = False
@@ -170,12 +174,18 @@ class Outbox:
             self.is_pending = bool(frames)
         if not self.has_room:
             self.has_room = self._queued_bytes <= _HIGH_BYTES
-        if self._transfers:
-            parts.append(self._next_chunk())
-            self.is_pending = bool(frames or self._transfers)
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._passed_bytes += len(data)
         self.sent_frames += len(parts)
+        if self._transfers:
+            head, chunk = self._next_chunk()
+            parts.append(head)
+            if beside is None:
+                parts.append(chunk)
+            else:
+                beside.append(chunk)
+                self._passed_bytes += len(chunk)
+            self.is_pending = bool(frames or self._transfers)
+        data: bytes = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._passed_bytes += len(data)
         return data
 
     def next_frame(self) -> tuple[str, bytes]:
@@ -190,22 +200,24 @@ class Outbox:
                 self.has_room = self._queued_bytes <= _HIGH_BYTES
             kind = KINDS.get(data[_KIND_OFFSET], "hello")  # that one is behind the preface
         else:
-            kind, data = "chunk", self._next_chunk()
+            kind, data = "chunk", b"".join(self._next_chunk())
         self._is_chunk_next = kind != "chunk"
         self.is_pending = bool(self._frames or self._transfers)
         self._passed_bytes += len(data)
-        self.sent_frames += 1
+        if kind != "chunk":
+            self.sent_frames += 1
         return kind, data
 
-    def _next_chunk(self) -> bytes:
+    def _next_chunk(self) -> tuple[bytes, memoryview]:
         transfer = self._transfers.popleft()
-        data = transfer.next_chunk()
+        head, chunk = transfer.next_chunk()
         if transfer.is_over:
             self.finished.append(transfer)
         else:
             self._transfers.append(transfer)
-        self.put_bytes += len(data)
-        return data
+        self.put_bytes += len(head) + len(chunk)
+        self.sent_frames += 1
+        return head, chunk
 
     def sent(self, count: int) -> None:
         """Handle that `count` more bytes were passed to the operating system."""

@@ -13,6 +13,7 @@ from trionet.errors import ConnectionLost, MessageTooLarge, NodeUnreachable, Tem
 from trionet.nesting import DEEPEST, PACKETS
 
 from .calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
+from .chunks import LongFrame
 from .frames import (
     CHUNK_BYTES,
     Cancel,
@@ -29,6 +30,8 @@ from .frames import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .liveness import Liveness
     from .outbox import Outbox
 
@@ -67,8 +70,8 @@ class OutgoingCalls:
         self._liveness = liveness
         self._name = name
 
-    def call(self, call: OutgoingCall, frame: OwnCallFrame) -> None:
-        """Send a call; its frame has the number `next_number` and the call's depth.
+    def call(self, call: OutgoingCall, frame: OwnCallFrame, blobs: Sequence[bytes] = ()) -> None:
+        """Send a call; its frame has the number `next_number` and the call's depth, and holds these blobs.
 
         Raises:
             LinkRetired: no more calls can be made.
@@ -81,8 +84,8 @@ class OutgoingCalls:
         if self._liveness.is_resting:
             raise LinkResting
         encoded = encode_frame(frame)
-        if len(encoded) > self._short_bytes:
-            self._send_long(call, encoded)
+        if blobs or len(encoded) > self._short_bytes:
+            self._send_long(call, LongFrame(encoded, blobs))
         is_lone, number = not self.in_progress, self.next_number
         call.number, self.next_number = number, number + 1
         self.free_places[call.depth] -= 1
@@ -91,7 +94,7 @@ class OutgoingCalls:
             call.start_offset = self._outbox.put_bytes
             self._outbox.put_encoded(encoded, is_lone)  # last: it may close the link, which answers the call
 
-    def _send_long(self, call: OutgoingCall, encoded: bytes) -> None:
+    def _send_long(self, call: OutgoingCall, encoded: LongFrame) -> None:
         size, direction = len(encoded), direction_of_calls(call.depth)
         if size > self._max_bytes:
             raise MessageTooLarge(

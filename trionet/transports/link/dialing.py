@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-if TYPE_CHECKING:
-    from trionet.errors import NodeUnreachable
+from trionet.errors import NodeUnreachable
 
-__all__ = ["Dialing"]
+if TYPE_CHECKING:
+    from trionet.identity import NodeAddress
+
+__all__ = ["Dialing", "closed_at_once"]
 
 
 class Dialing:
@@ -25,3 +27,13 @@ class Dialing:
         self.done: trio.Event = trio.Event()
         self.failure: NodeUnreachable | None = None
         self.is_forced: bool = is_forced
+
+    def end(self, failure: NodeUnreachable | None) -> None:
+        """Handle its end, and wake those who wait for it."""
+        self.failure = failure
+        self.done.set()
+
+
+def closed_at_once(node: NodeAddress) -> NodeUnreachable:
+    """Return the error of calls to a node whose links are of no use."""
+    return NodeUnreachable(f"{node} closes every link at once")

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 from msgspec import Raw
 
-from trionet.codec import MESSAGEPACK
-from trionet.errors import ConnectionLost, DecodeError, TrionetError
+from trionet.errors import TrionetError
 from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
-from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
-from trionet.protocols.link.frames import CallFrame, End, Error, OwnCallFrame, Reply
-from trionet.protocols.link.outgoing import LinkResting
+from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall
+from trionet.protocols.link.frames import CallFrame, End, OwnCallFrame
+from trionet.protocols.link.outgoing import LinkResting, LinkRetired
 from trionet.protocols.link.round_trip import RoundTrip
-from trionet.transports.base import Request, Sending, answered_error, time_left_s
+from trionet.transports.base import Request, Sending, time_left_s
+from trionet.trio_tasks import WOKEN, wait_woken
+
+from .callers import Call, SentCall, Stream, changed, error_of, restored, value_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from trionet.protocols.link.calls import Answer
     from trionet.protocols.link.core import LinkCore
 
 __all__ = ["LinkClient"]
@@ -35,38 +36,7 @@ _PASSES_TO_READ: Final = 3
 _LATE_S: Final = 0.01
 
 _current_task = trio.lowlevel.current_task
-_wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
 _reschedule = trio.lowlevel.reschedule
-
-
-class _Call(OutgoingCall, eq=False):
-    """A call, and the task of its caller."""
-
-    task: trio.lowlevel.Task | None = None
-    request: Request | None = None
-    is_cancelled: bool = False
-
-    def forget(self, _: object) -> trio.lowlevel.Abort:
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-
-class _Stream(OutgoingStream, eq=False):
-    """A stream, and the task of its reader."""
-
-    task: trio.lowlevel.Task | None = None
-    request: Request | None = None
-    is_cancelled: bool = False
-
-    def forget(self, _: object) -> trio.lowlevel.Abort:
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-
-async def _changed(call: _Call | _Stream) -> None:
-    """Wait until there is an answer or an item."""
-    call.task = _current_task()
-    await _wait_task_rescheduled(call.forget)
 
 
 class LinkClient:
@@ -95,10 +65,12 @@ class LinkClient:
 
     def handle(self, call: OutgoingCall) -> None:
         """Handle an answer or an item."""
-        assert isinstance(call, _Call | _Stream)
-        if call.task is not None:
-            _reschedule(call.task)
-            call.task = None
+        assert isinstance(call, (Call, Stream))
+        task, call.task = call.task, None
+        if task is not None and task.custom_sleep_data is call:  # else it has been cancelled
+            _reschedule(task, WOKEN)
+        elif type(call) is SentCall and not call.is_cancelled:
+            call.handle(call)
         if self.waiting:
             self._pass_on(call.depth)
 
@@ -134,7 +106,7 @@ class LinkClient:
         """
         # The hot path: as few steps as possible.
         depth = request.depth
-        call = _Call(depth)
+        call = Call(depth)
         call.request = request
         if not (self._places[depth] and self._outbox.has_room):
             await self._admitted(depth, request)
@@ -142,7 +114,7 @@ class LinkClient:
         if timeout_s == 0:
             timeout_s = await self._expired(depth, request)
         try:
-            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
+            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None), request.blobs)
         except LinkResting:
             await self._woken(request)
             return await self.call(request)
@@ -152,12 +124,35 @@ class LinkClient:
         self._push()
         try:
             while call.answer is None:
-                call.task = _current_task()
-                await _wait_task_rescheduled(call.forget)
+                call.task = task = _current_task()
+                task.custom_sleep_data = call
+                await wait_woken()
         except trio.Cancelled:
-            await self._cancel(call, request)
+            call.task = None
+            await self.cancel(call, request)
             raise
-        return _value_of(call.answer)
+        return value_of(call.answer)
+
+    def send_at_once(self, request: Request, handle: Callable[[SentCall], None]) -> SentCall | None:
+        """Send a call for which nothing has to be waited; ``handle(call)`` is called when it is answered.
+
+        Returns:
+            The call; None if it was not sent: `call` waits for its turn, or says why it can't be sent.
+        """
+        depth = request.depth
+        timeout_s = time_left_s()
+        if request.blobs or timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
+            return None
+        call = SentCall(depth, cancel=self.cancel, handle=handle, sender=_current_task())
+        call.request = request
+        if not self._core.wake(trio.current_time()):
+            return None
+        try:
+            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None), request.blobs)
+        except (LinkRetired, TrionetError):
+            return None
+        self._push()
+        return call
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -167,16 +162,16 @@ class LinkClient:
             LinkRetired: no more calls can be made on the link; nothing was sent.
             TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
-        stream = _Stream(request.depth)
+        stream = Stream(request.depth)
         await self._start(stream, request)
         try:
             async with aclosing(self._items(stream)) as items:
                 yield items
         finally:
             if stream.answer is None:
-                await self._cancel(stream, request)
+                await self.cancel(stream, request)
 
-    async def _start(self, stream: _Stream, request: Request) -> None:
+    async def _start(self, stream: Stream, request: Request) -> None:
         depth = stream.depth
         stream.request = request
         await self._admitted(depth, request)
@@ -184,7 +179,8 @@ class LinkClient:
         if timeout_s == 0:
             timeout_s = await self._expired(depth, request)
         try:
-            self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
+            frame = _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES)
+            self._calls.call(stream, frame, request.blobs)
         except LinkResting:
             await self._woken(request)
             await self._start(stream, request)
@@ -193,27 +189,28 @@ class LinkClient:
             raise
         self._push()
 
-    async def _items(self, stream: _Stream) -> AsyncGenerator[Any]:
+    async def _items(self, stream: Stream) -> AsyncGenerator[Any]:
         while True:
             await trio.lowlevel.checkpoint()
             while not stream.items and stream.answer is None:
-                await _changed(stream)
+                await changed(stream)
             if not stream.items:
                 break
             plain, size = stream.items.popleft()
             self._calls.consumed(stream, size)
             self._push()
-            yield _restored(plain)
+            yield restored(plain)
         if type(stream.answer) is not End:
-            raise _error_of(stream.answer)
+            raise error_of(stream.answer)
 
     def in_progress(self, node: NodeAddress) -> list[Sending]:
         """Return the calls and streams to `node`, whose link this is, that have not ended."""
         found = [Sending(node, request, "queued", task) for task, request in self._queued.items()]
         for call in self._calls.in_progress.values():
-            assert isinstance(call, _Call | _Stream)
+            assert isinstance(call, Call | Stream)
             if call.request is not None:
-                found.append(Sending(node, call.request, "cancelled" if call.is_cancelled else "sent", call.task))
+                task = call.sender if call.task is None and type(call) is SentCall else call.task
+                found.append(Sending(node, call.request, "cancelled" if call.is_cancelled else "sent", task))
         return found
 
     # ---- waiting for a turn
@@ -273,7 +270,7 @@ class LinkClient:
 
     # ---- cancelling
 
-    async def _cancel(self, call: _Call | _Stream, request: Request) -> None:
+    async def cancel(self, call: Call | Stream, request: Request) -> None:
         """Cancel a call, and wait for the confirmation that its handler has finished.
 
         After a stall of this process, the confirmation may be unread, or the cancel unsent: a stall extends the grace,
@@ -290,7 +287,7 @@ class LinkClient:
             while call.answer is None:
                 with trio.move_on_at(until):
                     while call.answer is None:
-                        await _changed(call)
+                        await changed(call)
                 for _ in range(_PASSES_TO_READ):
                     await trio.lowlevel.checkpoint()
                 now = trio.current_time()
@@ -335,32 +332,6 @@ def _frame(number: int, request: Request, timeout_s: float | None, credit: int |
         request.parent,
         request.trace,
     )
-
-
-def _value_of(answer: Answer | None) -> Any:
-    """Return the value that `answer` carries, or raise its error."""
-    if type(answer) is Reply:
-        return _restored(answer.value)
-    raise _error_of(answer)
-
-
-def _error_of(answer: Answer | None) -> TrionetError:
-    """Return the error that ended a call or a stream."""
-    match answer:
-        case Error():
-            return answered_error(answer.error)
-        case TrionetError():
-            return type(answer)(answer.text)  # a copy: the traceback of the original has frames that refer to the call
-        case _:
-            return ConnectionLost(f"the call was ended by {type(answer).__name__}, which is no answer")
-
-
-def _restored(plain: Any) -> Any:
-    """Return the value. A decoding error is no `DefiniteError`, because the handler has run."""
-    try:
-        return MESSAGEPACK.restore(plain)
-    except DecodeError as exc:
-        raise ConnectionLost(f"the answer can't be read here: {exc}") from exc
 
 
 def _nothing() -> None: ...

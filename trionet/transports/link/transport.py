@@ -20,7 +20,7 @@ from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
 from trionet.transports.base import STOPPED, Sending, check_request_size
 
-from .dialing import Dialing
+from .dialing import Dialing, closed_at_once
 from .expiry import end_expired
 from .handshakes import Handshakes
 from .link import Link, LinkContext, RefusedLinks
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
+    from trionet.transports.sent import Sent
 
 __all__ = ["LinkTransport"]
 
@@ -129,7 +130,7 @@ class LinkTransport(ABC):
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""
-        if request.kwargs is not None or len(request.args) > self._max_message_bytes:
+        if request.kwargs is not None or request.blobs or len(request.args) > self._max_message_bytes:
             check_request_size(request, self._max_message_bytes)
         for _ in range(_ATTEMPTS):
             link = self._links.get(node) or await self._link_for(node, request)
@@ -139,7 +140,12 @@ class LinkTransport(ABC):
                 return await link.calls.call(request)
             except LinkRetired:  # nothing was sent
                 self._drop(link)
-        raise _closed_at_once(node)
+        raise closed_at_once(node)
+
+    def send_at_once(self, node: NodeAddress, request: Request, handle: Callable[[Sent], None]) -> Sent | None:
+        """Send `request` to `node` if there is a link; see `SendAtOnce`."""
+        link, size = self._links.get(node), len(request.args) + len(request.kwargs or b"")
+        return None if link is None or size > self._max_message_bytes else link.calls.send_at_once(request, handle)
 
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -153,7 +159,7 @@ class LinkTransport(ABC):
                     items = await stack.enter_async_context(stream)
                     break
             else:
-                raise _closed_at_once(node)
+                raise closed_at_once(node)
             yield items
 
     async def call_without_link(self, node: NodeAddress, request: Request) -> Any:
@@ -217,7 +223,7 @@ class LinkTransport(ABC):
             if not self.knows_links(node):
                 return None
             await self._dialed(node)
-        raise _closed_at_once(node)
+        raise closed_at_once(node)
 
     async def _dialed(self, node: NodeAddress, *, is_sealed: bool = False) -> None:
         """Wait for a connection attempt to `node`; start one if none is in progress.
@@ -254,8 +260,7 @@ class LinkTransport(ABC):
         self.handshakes.end_attempts(node)
         dialing = self._dialing.pop(node, None)
         if dialing is not None:
-            dialing.failure = failure
-            dialing.done.set()
+            dialing.end(failure)
 
     def not_dialed(self, node: NodeAddress, reason: Exception | str) -> None:
         """Handle a connection attempt that failed. A peer that has missed a change of keys may know an older one."""
@@ -359,7 +364,7 @@ class LinkTransport(ABC):
             else:
                 with contextlib.suppress(LinkRetired):  # nothing was sent
                     return await link.calls.call(request)
-        raise _closed_at_once(node)
+        raise closed_at_once(node)
 
     def _sealed_with(self, key_id: bytes) -> list[tuple[Link, NodeAddress | None]]:
         """Return the links that are sealed with a key, each with the address of its peer."""
@@ -393,7 +398,3 @@ def _ignored(_: NodeAddress, __: bytes) -> None: ...
 
 def _is_unknown(_: NodeAddress) -> bool:
     return False
-
-
-def _closed_at_once(node: NodeAddress) -> NodeUnreachable:
-    return NodeUnreachable(f"{node} closes every link at once")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trionet.protocols.link.events import Closed
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
+    from trionet.transports.sent import Sent
 
     from .carrier import Carrier, Observer
     from .host import Host
@@ -269,6 +270,10 @@ class MemoryTransport(LinkTransport):
         return (
             nullcontext() if observer is None else _Observed(observer, self.pump.time, (self._address, node, request))
         )
+
+    def send_at_once(self, node: NodeAddress, request: Request, handle: Callable[[Sent], None]) -> Sent | None:
+        """Send `request` to `node` at once, if there is a link; but where calls are observed, each is one of `call`."""
+        return super().send_at_once(node, request, handle) if self._carrier.observer is None else None
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""

@@ -89,7 +89,7 @@ class _Seen(Outside):
 
     def wait(self) -> bool:
         loop = self._loop
-        if active_thread_count():
+        if loop.has_threads:
             self._wait_for_threads()
         elif self._threads_since:
             self._threads_since.clear()

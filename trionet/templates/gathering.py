@@ -1,0 +1,146 @@
+"""The calls of one fan-out that are sent at once, and that no task waits for.
+
+A task for each member costs as much as its call. So the calls on open links are sent in one pass, and their answers are
+handled as they come; one task waits for all of them. A call that has to wait for something, as for a connection, gets a
+task of its own, and so does each unanswered one when the fan-out is cancelled: it waits until its handler has ended.
+
+Invariant: each call that was sent has one answer, or is one of `take_unanswered`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+from trionet.errors import TrionetError
+
+if TYPE_CHECKING:
+    from trionet.identity import SID, NodeAddress
+    from trionet.services.comm import Comm
+    from trionet.transports.base import Request
+    from trionet.transports.sent import Sent
+
+__all__ = ["Answer", "Gathering", "MemberCall"]
+
+
+class Answer(NamedTuple):
+    """The answer of a member: a value, or an error."""
+
+    sid: SID
+    node: NodeAddress
+    value: Any
+    error: TrionetError | None
+
+
+class Gathering:
+    """One call to many members, without a task for each.
+
+    Attributes:
+        comm: makes and counts the calls.
+        request: the call.
+    """
+
+    def __init__(self, comm: Comm, request: Request, *, is_each_awaited: bool) -> None:
+        """Send nothing yet; `is_each_awaited`: `wait` is to end with each answer, and not with the last one."""
+        self.comm: Comm = comm
+        self.request: Request = request
+        self._unanswered: dict[MemberCall, Sent | None] = {}
+        self._answers: list[Answer] = []
+        self._is_each_awaited = is_each_awaited
+        self._waiter: trio.lowlevel.Task | None = None
+
+    def send(self, sid: SID, node: NodeAddress) -> bool:
+        """Send the call to a member, if nothing has to be waited for; return whether it was sent."""
+        send_at_once = self.comm.send_at_once
+        if send_at_once is None or node == self.comm.own:
+            return False
+        call = MemberCall(sid, node, self)
+        self._unanswered[call] = None  # first: where the link is lost at once, the call is answered at once
+        sent = send_at_once(node, self.request, call.handle)
+        if sent is None:
+            del self._unanswered[call]
+        elif call in self._unanswered:
+            self._unanswered[call] = sent
+        return sent is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are unanswered calls."""
+        return bool(self._unanswered)
+
+    def handle(self, call: MemberCall, value: Any, error: TrionetError | None) -> None:
+        """Handle the answer of a call: a value, or an error."""
+        request = self.request
+        if error is None:
+            self.comm.counts.note_success(request.service, request.method, call.begun_ns)
+        else:
+            self.comm.note_failure(call.node, request, error, call.begun_ns)
+        del self._unanswered[call]
+        self._answers.append(Answer(call.sid, call.node, value, error))
+        if self._waiter is not None and (self._is_each_awaited or not self._unanswered):
+            trio.lowlevel.reschedule(self._waiter)
+            self._waiter = None
+
+    async def wait(self) -> None:
+        """Wait until there are answers: of all calls, or of any, if each is awaited."""
+        self._waiter = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+
+    def take_answers(self) -> list[Answer]:
+        """Return the answers since the last time."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def take_unanswered(self) -> list[tuple[MemberCall, Sent]]:
+        """Return the calls without an answer, each with what waits for it; this one waits for them no longer."""
+        found = [(call, sent) for call, sent in self._unanswered.items() if sent is not None]
+        self._unanswered.clear()
+        return found
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._waiter = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class MemberCall:
+    """The call to one member.
+
+    Attributes:
+        sid, node: the member.
+        begun_ns: when it began.
+    """
+
+    __slots__ = ("_gathering", "begun_ns", "node", "sid")
+
+    def __init__(self, sid: SID, node: NodeAddress, gathering: Gathering) -> None:
+        self.sid: SID = sid
+        self.node: NodeAddress = node
+        self._gathering = gathering
+        self.begun_ns: int = gathering.comm.now_ns()
+
+    def handle(self, sent: Sent) -> None:
+        """Handle the answer. No local variable has its error, whose traceback may refer to this frame."""
+        self._gathering.handle(self, *_outcome(sent))
+
+    async def answer(self, sent: Sent) -> Any:
+        """Wait for the answer in a task; return the value, or raise the error, as `Comm.call` does."""
+        comm, request = self._gathering.comm, self._gathering.request
+        try:
+            value = await sent.wait()
+        except BaseException as exc:
+            comm.note_failure(self.node, request, exc, self.begun_ns)
+            raise
+        comm.counts.note_success(request.service, request.method, self.begun_ns)
+        return value
+
+
+def _outcome(sent: Sent) -> tuple[Any, None] | tuple[None, TrionetError]:
+    """Return the value or the error of an answer.
+
+    The traceback of the error ends here: a frame with the call in it would make a reference cycle.
+    """
+    try:
+        return sent.value(), None
+    except TrionetError as exc:
+        return None, exc

@@ -1,0 +1,38 @@
+"""Calls that are sent at once, and that no task waits for: what transports offer that can tell which calls these are.
+
+A transport that can has a method `send_at_once`; the others send each call in a task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.identity import NodeAddress
+
+    from .base import Request
+
+__all__ = ["SendAtOnce", "Sent"]
+
+
+class Sent(Protocol):
+    """A call that has been sent."""
+
+    def value(self) -> Any:
+        """Return the value of its answer, or raise its error, once there is one; see `Transport.call`."""
+
+    async def wait(self) -> Any:
+        """Wait for the answer in a task; return its value, or raise its error, as `Transport.call` does."""
+
+
+class SendAtOnce(Protocol):
+    """Sends a call to a node at once, if nothing has to be waited for: there is a connection, and room for the call."""
+
+    def __call__(self, node: NodeAddress, request: Request, handle: Callable[[Sent], None]) -> Sent | None:
+        """Send `request`; ``handle(sent)`` is called when it is answered, unless a task waits for the answer then.
+
+        Returns:
+            The call; None if it was not sent: `Transport.call` waits for its turn, or says why it can't be sent.
+        """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -273,15 +274,13 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """
         if not isinstance(path, str | Path):
             raise ConfigError(f"a configuration's file is given by its path, not by {path!r:.80}")
-        import tomllib  # most nodes have no file
-
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
             settings = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
         except OSError as exc:
             raise ConfigError(f"{path}: {exc.strerror}") from exc
-        except (msgspec.DecodeError, ValueError) as exc:  # of TOML, and of UTF-8
+        except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise ConfigError(f"{path}: {exc}") from exc
         if not isinstance(settings, dict):
             raise ConfigError(f"{path}: expected a table of settings")

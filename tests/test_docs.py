@@ -324,7 +324,7 @@ class Shell:
             case ["trionet-node", *arguments]:
                 return self._as_shown(self._wait_for([*NODE, *arguments], settings))
             case ["pytest", *arguments]:
-                own = ["-p", "no:cacheprovider", "--basetemp", str(self._folder / "temporary")]
+                own = ["-p", "no:cacheprovider", "-p", "no:schemathesis", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
             case ["trionet", name, *arguments] if name != "simulate":
                 code = IN_A_FORK.format(settings=settings, name=name, arguments=arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +16,13 @@ from trionet.protocols.group_members import GroupMembers
 from trionet.protocols.push import RandomPush
 from trionet.protocols.tree_push import FAN_OUT, TreePush, share_step
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _NAMES = st.lists(st.text("abc:01", min_size=1, max_size=4), min_size=1, max_size=120, unique=True)
 
 
-def _rumors(effects: list[object]) -> dict[str, Rumor]:
+def _rumors(effects: Sequence[object]) -> dict[str, Rumor]:
     sent = [one for one in effects if isinstance(one, Send) and isinstance(one.message, Rumor)]
     return {one.to: one.message for one in sent if isinstance(one.message, Rumor)}
 

@@ -23,7 +23,7 @@ from .workers import Worker, WorkerFailed, open_worker
 if TYPE_CHECKING:
     from .settings import Settings
 
-__all__ = ["cpu_s", "run_cluster"]
+__all__ = ["cpu_s", "open_fleet", "run_cluster", "wait_whole"]
 
 _GOSSIPS: Final = 20
 _FLEET_START_S: Final = 300.0
@@ -52,7 +52,7 @@ async def run_cluster(settings: Settings) -> Result:
                 if peer == "reference":
                     settings.versions[PACKAGE] = await install_npm(PACKAGE, may_install=settings.may_install)
                 settings.say(f"cluster: starting {settings.nodes} nodes of {_TITLES[peer]}")
-                fleets[peer], senders[peer] = await _open_fleet(stack, peer, settings.nodes)
+                fleets[peer], senders[peer] = await open_fleet(stack, peer, settings.nodes)
             except NotInstalled as exc:
                 result.skipped.append(f"{_TITLES[peer]}: {exc}")
             except WorkerFailed as exc:
@@ -67,7 +67,8 @@ async def run_cluster(settings: Settings) -> Result:
     return result
 
 
-async def _open_fleet(stack: AsyncExitStack, peer: str, count: int) -> tuple[Worker, Worker]:
+async def open_fleet(stack: AsyncExitStack, peer: str, count: int) -> tuple[Worker, Worker]:
+    """Start nodes, and another one that asks them."""
     command = command_of(peer, "cluster" if peer == "link" else "fleet", {"count": count})
     fleet = await stack.enter_async_context(
         open_worker(f"the fleet of {_TITLES[peer]}", command, env=NODE_ENVIRONMENT, start_s=_FLEET_START_S)
@@ -101,13 +102,18 @@ async def _gossip(peer: str, sender: Worker, result: Result) -> None:
     result.samples.setdefault("reached", {}).setdefault(peer, []).append(reached)
 
 
+async def wait_whole(sender: Worker, count: int) -> None:
+    """Wait until all nodes know each other."""
+    end = time.monotonic() + _JOIN_LIMIT_S
+    while (counts := (await sender.ask("count"))["counts"]) != [count] * count:
+        if time.monotonic() > end:
+            raise WorkerFailed(f"the nodes don't all know each other: {sorted(counts)}")
+        await trio.sleep(0.2)
+
+
 async def _measure_membership(nodes: list[dict[str, Any]], sender: Worker, result: Result, settings: Settings) -> None:
     try:
-        end = time.monotonic() + _JOIN_LIMIT_S
-        while (counts := (await sender.ask("count"))["counts"]) != [len(nodes)] * len(nodes):
-            if time.monotonic() > end:
-                raise WorkerFailed(f"the nodes don't all know each other: {sorted(counts)}")
-            await trio.sleep(0.2)
+        await wait_whole(sender, len(nodes))
         settings.say(f"cluster: the processor time of {len(nodes)} nodes at rest")
         before = {node["pid"]: cpu_s(node["pid"]) for node in nodes}
         await trio.sleep(_IDLE_S)

@@ -43,6 +43,7 @@ class Benchmark(msgspec.Struct, frozen=True):
 BENCHMARKS: Final = {
     "calls": Benchmark("calls:run_calls", 900),
     "fanout": Benchmark("fanout:run_fanout", 600),
+    "face": Benchmark("face:run_face", 300),
     "links": Benchmark("links:run_links", 300),
     "bulk": Benchmark("bulk:run_bulk", 600),
     "sealed": Benchmark("sealed:run_sealed", 300),
@@ -53,6 +54,8 @@ BENCHMARKS: Final = {
     "ends": Benchmark("ends:run_ends", 300),
     "map": Benchmark("mapping:run_mapping", 1200, {"rounds": 1}),
     "cluster": Benchmark("cluster:run_cluster", 900),
+    "stops": Benchmark("stops:run_stops", 600, {"rounds": 3}),
+    "joins": Benchmark("joins:run_joins", 120),
     "dashboard": Benchmark("dashboard:run_dashboard", 900, {"rounds": 3}),
     "simulation": Benchmark("simulation:run_simulation", 900, {"rounds": 3, "seeds": 20}),
     "gossip": Benchmark("gossip:run_gossip", 2400, {"seeds": 100}),

@@ -24,6 +24,9 @@ pytest_plugins = ["pytester"]
 
 reset_signals()  # at import: before any test, in every worker
 
+# Until all tests are collected: what collecting makes is kept, and searches for cycles in it are a third of its time.
+gc.disable()
+
 # Python's end would look for cycles among all that the tests have made, for seconds. xdist kills a worker that takes
 # ten, and warns of a process that is still running and of its open pipes.
 atexit.register(gc.freeze)
@@ -33,6 +36,7 @@ def pytest_collection_finish() -> None:
     """Keep what all tests share, their own items included, out of each search for cycles: a tenth of all time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 
 from trionet import NodeAddress, Remote, Replies, Template, current_call, register_type, rpc
@@ -230,3 +231,8 @@ class Talker:
 
 def make_talker() -> Talker:
     return Talker()
+
+
+async def note_environment(node: Node) -> None:
+    """Write the environment of this process to a file."""
+    await trio.Path(os.environ["TEST_NOTE"]).write_bytes(msgspec.json.encode(dict(os.environ)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import datetime
+import gc
 import importlib
 import inspect
 import json
@@ -54,6 +55,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE_S = 240  # some examples take ten seconds of a processor, and the machine may be busy
 NODE = [sys.executable, "-P", "-m", "trionet.cli.node"]  # -P: as for an installed command, no working directory
 ANYTHING = "..."
+SHARED = ["trionet.transports.network", "trionet.simulation", "trionet.cli.main", "httpx", "quart_trio"]
+"""What most of the programs need, and forks therefore have."""
+
 IN_A_FORK = """
 import os, warnings
 from trionet.cli.main import load
@@ -191,7 +195,9 @@ class Runner:
 
 def serve_programs() -> None:
     """Be the process of a `Runner`: a line on standard input names a folder, one on standard output is the status."""
-    importlib.import_module("trionet.transports.network")  # what every node needs
+    for name in SHARED:
+        importlib.import_module(name)
+    gc.freeze()  # a search for cycles in a fork would copy the pages of all of it
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
@@ -318,7 +324,7 @@ class Shell:
             case ["trionet-node", *arguments]:
                 return self._as_shown(self._wait_for([*NODE, *arguments], settings))
             case ["pytest", *arguments]:
-                own = ["-p", "no:cacheprovider", "--basetemp", str(self._folder / "temporary")]
+                own = ["-p", "no:cacheprovider", "-p", "no:schemathesis", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
             case ["trionet", name, *arguments] if name != "simulate":
                 code = IN_A_FORK.format(settings=settings, name=name, arguments=arguments)

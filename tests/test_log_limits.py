@@ -280,7 +280,6 @@ OF_NOBODY = {
     "tracing/telemetry.py: a span could not be ended: %s",
     "tracing/telemetry.py: a span could not be started: %s",
     "watchdog.py: the event loop is not watched: %s",
-    "transports/network.py: no datagrams on %s: %s; all goes over connections",
     "templates/map_run.py: the items of a map wait: the group %r has no members",
 }
 

@@ -5,7 +5,6 @@ Invariant: after `cancel_starting`, no node is started any more.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ import trio
 from .config import NodeConfig
 from .errors import MalformedRequest, TemporarilyUnavailable
 from .identity import NodeAddress, check_name, is_loopback
+from .launchers.output import level_of_process
 from .launchers.passed_code import pass_code, portable
 from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
@@ -162,7 +162,7 @@ class ChildNodes:
         if spawner.log_format != NodeConfig().log_format:
             config = msgspec.structs.replace(config, log_format=spawner.log_format)
         if config.log_level == NodeConfig().log_level:
-            config = msgspec.structs.replace(config, log_level=_level_of_process())
+            config = msgspec.structs.replace(config, log_level=level_of_process())
         is_named = config.cluster != NodeConfig().cluster
         return config if is_named else msgspec.structs.replace(config, cluster=spawner.cluster)
 
@@ -206,9 +206,3 @@ class ChildNodes:
     def _check_open(self) -> None:
         if self._is_closed:
             raise TemporarilyUnavailable("the node is stopping")
-
-
-def _level_of_process() -> str:
-    """Return the level for children of the log of this process: info, or a higher one."""
-    level = logging.getLogger("trionet").getEffectiveLevel()
-    return next((name for name in ("info", "warning") if level <= logging.getLevelName(name.upper())), "error")

@@ -20,6 +20,7 @@ from .config import NodeConfig
 from .errors import AddressInUse, MalformedRequest
 from .events import EventBus
 from .group import built_in_methods
+from .launchers.forkserver import Needs
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import open_launchers
 from .mistakes import add_hints
@@ -105,12 +106,13 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
     policy = None if config.policy is None else checked_policy(config.policy)
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     router.access = Access(endpoint.address, keys, policy)
+    needs = Needs(has_keys=bool(keys), has_http=config.transport == "http", log_format=config.log_format)
     node: Node | None = None
     watchdog.add(router.running)
     try:
         async with (
             open_background_nursery() as background,
-            open_launchers(has_keys=bool(keys)) as launchers,
+            open_launchers(needs) as launchers,
             open_plain_nursery() as nursery,
         ):
             launchers.put("in_process", InProcessLauncher(open_child))

@@ -243,7 +243,7 @@ async def test_all_nodes_agree_on_the_truth_at_the_end_for_a_tenth_of_a_message_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", REPLICATED)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 5))])
 async def test_partitions_lose_nothing(
     autojump_clock: MockClock, open_network: OpenNetwork, nursery: trio.Nursery, kind: str, seed: int
 ) -> None:
@@ -352,7 +352,7 @@ class KafkaClient:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(3, marks=pytest.mark.soak), 5])
 @pytest.mark.parametrize("trouble", ["none", "partitions", "loss"])
 async def test_every_message_is_read_once_at_its_offset_and_none_is_skipped(
     autojump_clock: MockClock, open_network: OpenNetwork, nursery: trio.Nursery, count: int, trouble: str

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.protocols.gossip_meshes import Mesh
+from trionet.protocols.push import RandomPush
 
 if TYPE_CHECKING:
     from trionet.protocols.rumors import Held
@@ -19,7 +20,7 @@ def held_by(mesh: Mesh, rumor_id: bytes, gid: str = "g") -> dict[str, Held]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_copies_at_all_holders_are_the_first_ones_and_the_duplicates(seed: int) -> None:
-    mesh = Mesh(seed, 30)
+    mesh = Mesh(seed, 30, push=RandomPush)
     rumor = mesh.send("n3")
     mesh.run(5)
     held = held_by(mesh, rumor)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.protocols.swim_clusters import alive, stated
 from trionet.protocols.digest import hash64
 from trionet.protocols.members import Members
+from trionet.protocols.packing import Packing
 from trionet.protocols.statements import State, Statement, fingerprint, supersedes
 from trionet.protocols.swim_settings import SwimOptions
 
@@ -77,7 +78,12 @@ def test_statements_are_found_by_bucket() -> None:
     members = table()
     for name in NAMES:
         members.put(stated(name, State.DEAD) if name == "m3" else alive(name), 0.0)
-    assert len(members.in_buckets(range(64))) == 9
+    packing = Packing(members, 4096)
     bucket = fingerprint(alive("m3")) % 64
-    assert "m3" in [statement.name for statement in members.in_buckets([bucket])]
-    assert members.in_buckets([]) == []
+
+    def names(*buckets: int) -> list[str]:
+        return [statement.name for sync, _ in packing.messages(buckets, ()) for statement in sync.statements]
+
+    assert len(names(*range(64))) == 9
+    assert "m3" in names(bucket)
+    assert names() == []

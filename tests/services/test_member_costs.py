@@ -13,7 +13,7 @@ from tests.clusters import open_cluster
 from tests.protocols.swim_clusters import alive, stated, swim
 from trionet import NodeAddress
 from trionet.protocols.group_members import GroupMembers
-from trionet.protocols.members import MemberRecord, Members
+from trionet.protocols.members import Members
 from trionet.protocols.statements import State
 from trionet.protocols.swim_messages import IndirectAck, Nack, Sync
 from trionet.protocols.swim_settings import SwimOptions
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trionet import Member, Node
+    from trionet.protocols.member_record import MemberRecord
     from trionet.protocols.statements import Statement
 
 

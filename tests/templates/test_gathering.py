@@ -137,6 +137,12 @@ async def test_what_is_too_long_for_this_node_is_sent_to_nobody(start_node: Star
     assert [type(replies.errors[node.sid]) for node in nodes] == [MessageTooLarge] * 2
 
 
+@pytest.mark.parametrize("value", ["x" * 200_000, b"x" * 200_000])
+async def test_a_long_value_comes_to_all_members_and_back(start_node: StartNode, value: Any) -> None:
+    _, group, nodes, _ = await open_group(start_node, 1, 2)
+    assert await group.comm.send([value], ECHO) == Replies({node.sid: value for node in nodes}, {})
+
+
 @pytest.mark.parametrize(("wait", "expected"), [("first", [1]), (2, [1, 2])])
 async def test_with_enough_values_the_other_handlers_have_ended(
     start_memory_node: StartNode, autojump_clock: MockClock, wait: Any, expected: list[int]

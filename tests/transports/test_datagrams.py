@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _bound(ip: str) -> tuple[UDPDatagrams, NodeAddress]:
-    datagrams = UDPDatagrams(ip, 0)
+    datagrams = UDPDatagrams.bound(ip, 0)
     return datagrams, NodeAddress(ip, datagrams._socks[0].getsockname()[1])  # noqa: SLF001  nodes never ask for port 0
 
 
@@ -167,7 +167,7 @@ def test_a_port_in_use_is_an_error_that_names_it() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(AddressInUse, match=str(port)):
-            UDPDatagrams("127.0.0.1", port)
+            UDPDatagrams.bound("127.0.0.1", port)
 
 
 async def test_a_queue_has_a_bound(autojump_clock: MockClock) -> None:
@@ -187,13 +187,15 @@ async def test_a_queue_has_a_bound(autojump_clock: MockClock) -> None:
 async def test_a_free_port_is_free_for_both_and_a_fixed_one_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
+    bound = UDPDatagrams.bound
+
     def taken_at_first(ip: str, port: int) -> UDPDatagrams:
         tried.append(port)
         if len(tried) < 4:
             raise AddressInUse("taken")
-        return UDPDatagrams(ip, port)
+        return bound(ip, port)
 
-    monkeypatch.setattr("trionet.transports.network.UDPDatagrams", taken_at_first)
+    monkeypatch.setattr(UDPDatagrams, "bound", taken_at_first)
     endpoint = await TCPNetwork().open_endpoint(NodeConfig(), Router(), lambda _: None)
     assert len(tried) == 4
     assert endpoint.address.port == tried[-1]
@@ -209,7 +211,7 @@ async def test_a_free_port_is_free_for_both_and_a_fixed_one_must_be(monkeypatch:
 
 async def test_without_datagrams_no_udp_socket_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     bind: Callable[..., None] = pytest.fail
-    monkeypatch.setattr("trionet.transports.network.UDPDatagrams", bind)
+    monkeypatch.setattr(UDPDatagrams, "bound", bind)
     endpoint = await TCPNetwork().open_endpoint(NodeConfig(datagrams=False), Router(), lambda _: None)
     assert endpoint.datagrams is None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -223,7 +225,7 @@ async def test_where_udp_is_not_permitted_all_goes_over_connections(
     def refuse(ip: str, port: int) -> UDPDatagrams:
         raise PermissionError("no UDP here")
 
-    monkeypatch.setattr("trionet.transports.network.UDPDatagrams", refuse)
+    monkeypatch.setattr(UDPDatagrams, "bound", refuse)
     endpoint = await TCPNetwork().open_endpoint(NodeConfig(), Router(), lambda _: None)
     assert endpoint.datagrams is None
     assert "all goes over connections" in caplog.text

@@ -70,7 +70,7 @@ async def count_and_fail(number: int) -> AsyncIterator[int]:
     raise ValueError("bad")
 
 
-METHODS: Final = {
+METHODS: Final[dict[str, Any]] = {
     "echo": echo,
     "add": add,
     "fail": fail,

@@ -98,7 +98,7 @@ async def open_datagram_pings(to: NodeAddress, access: Access) -> AsyncGenerator
         yield None
     elif access.keys is None:
         ip = _own_ip(to)
-        datagrams = UDPDatagrams(ip, 0)
+        datagrams = UDPDatagrams.bound(ip, 0)
         try:
             async with open_background_nursery() as nursery:
                 pings = _Plain(NodeAddress(ip, datagrams.port), datagrams)

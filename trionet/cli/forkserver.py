@@ -25,17 +25,19 @@ import time
 import traceback
 from typing import Any, Final, NoReturn
 
-from trionet.launchers.forkserver import RECORD
+from trionet.config import NodeConfig
+from trionet.launchers.forkserver import NO_NEEDS, RECORD, Needs
 from trionet.launchers.lineage import ORPHANED_S, open_watches
 from trionet.streams import flush_streams, prepare_streams
 from trionet.warming import warm_up
 
+from .serving import prepare_process
 from .supervised import run_forked
 
-__all__ = ["main"]
+__all__ = ["main", "prepare"]
 
-_PRELOADED: Final = ("trionet.transports.network", "trionet.transports.http", "trionet.transports.web")
-_PRELOADED_FOR_KEYS: Final = (
+_FOR_HTTP: Final = ("trionet.transports.http", "trionet.transports.web")
+_FOR_KEYS: Final = (
     "trionet.security.node_keys",
     "trionet.security.noise_key",
     "trionet.security.noise_channel",
@@ -47,22 +49,16 @@ _PR_SET_PDEATHSIG: Final = 1
 _READ_BYTES: Final = 4096
 
 
-def main(control: int, ancestors: list[int], has_keys: bool = False) -> NoReturn:
+def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level: str = "info") -> NoReturn:
     """Serve requests from the socket `control` until its other end is closed, or one of the `ancestors` has ended.
 
     Args:
         control: the descriptor.
         ancestors: the ids of the processes above this one.
-        has_keys: whether the nodes get keys.
+        needs: what the nodes need.
+        log_level: that of their logs.
     """
-    prepare_streams()
-    for module in _PRELOADED:
-        importlib.import_module(module)
-    if has_keys:
-        with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
-            for module in _PRELOADED_FOR_KEYS:
-                importlib.import_module(module)
-    warm_up()
+    prepare(needs, log_level)
     with socket.socket(fileno=control) as launcher:
         server = _ForkServer(launcher, open_watches(ancestors))
         flush_streams()  # otherwise every child would print the buffered output again
@@ -71,6 +67,16 @@ def main(control: int, ancestors: list[int], has_keys: bool = False) -> NoReturn
         gc.freeze()
         server.serve()
     sys.exit(0)
+
+
+def prepare(needs: Needs, log_level: str) -> None:
+    """Do what would be the same in each node; see `main`, and `trionet.warming`."""
+    prepare_streams()
+    with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
+        for module in (*(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
+            importlib.import_module(module)
+    warm_up()
+    prepare_process(NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format}))
 
 
 class _ForkServer:

@@ -18,6 +18,7 @@ from trionet.streams import check_written, claim_stdout, prepare_streams
 from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
+from .passed_sockets import on_passed, passed_sockets
 from .service_manager import ServiceManager
 from .serving import prepare_process, run_reporting, serve
 from .supervised import run_piped
@@ -42,7 +43,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
 
   ip = "127.0.0.1"            address to listen on
   port = 0                    0 picks a free port
-  advertise_ip                the address that others connect to, if not ip
+  advertise_ip                the address that others connect to, or its interface, if not ip
   on_start                    "package.module:function", called with the node once it accepts calls
   insecure = false            permit listening beyond loopback without a key
   trust_code = false          read code that holders of the key send
@@ -114,7 +115,7 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
     add("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
-    add("--advertise-ip", metavar="IP", help="address that other nodes connect to, if not --ip")
+    add("--advertise-ip", metavar="IP", help="address that other nodes connect to, or its interface, if not --ip")
     add("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
     add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; repeatable")
     add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without a key")
@@ -139,14 +140,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(options: argparse.Namespace) -> int:
     import_from_working_directory()
-    config = _config(options)
+    sockets = passed_sockets(os.environ)
+    config, *others = on_passed(_config(options), sockets)
     keys = keys_of(config)
-    config.check_bind(has_key=keys is not None)
+    for each in (config, *others):
+        each.check_bind(has_key=keys is not None)
     prepare_process(config)
     name_output(config)
     results = claim_stdout()
     manager = ServiceManager.of_environment(os.environ)
-    trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json), manager)
+    trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json), manager, sockets)
     return 0
 
 

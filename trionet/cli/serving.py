@@ -18,13 +18,15 @@ from trionet.nurseries import open_background_nursery
 from trionet.runtime import open_node
 from trionet.services.log_ring import LogRing
 from trionet.streams import OutputLost
+from trionet.transports.network import TCPNetwork
 
 from .ending import end_after, end_despite_threads
 from .hangups import reload_on_signal
 from .service_manager import ServiceManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import socket
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
@@ -62,12 +64,7 @@ def run_reporting(name: str, work: Callable[[], int]) -> int:
 
 def prepare_process(config: NodeConfig) -> None:
     """Set up logging, and raise the limit of open files to the system's maximum."""
-    is_json = config.log_format == "json"
-    handler = logging.StreamHandler()
-    handler.setFormatter(JSONLogFormatter() if is_json else logging.Formatter(TEXT_FORMAT))
-    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    LogRing.of_process()  # for trionet logs
+    _set_up_log(config)
     try:
         import resource
     except ImportError:  # not on Windows
@@ -76,6 +73,25 @@ def prepare_process(config: NodeConfig) -> None:
     if soft != hard:
         with suppress(OSError, ValueError):  # a sandbox forbids it
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+_log_handlers: Final[dict[str, logging.Handler]] = {}
+"""The handler of `_set_up_log`, by the format of its lines."""
+
+
+def _set_up_log(config: NodeConfig) -> None:
+    """Set up logging, unless that has been done already, by a fork server: it touches all loggers."""
+    level, root = logging.getLevelName(config.log_level.upper()), logging.getLogger()
+    handler = _log_handlers.get(config.log_format)
+    if handler in root.handlers and root.level == level and getattr(handler, "stream", None) is sys.stderr:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONLogFormatter() if config.log_format == "json" else logging.Formatter(TEXT_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    _log_handlers.clear()
+    _log_handlers[config.log_format] = handler
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    LogRing.of_process()  # for trionet logs
 
 
 def _name_in_log(address: NodeAddress) -> None:
@@ -97,6 +113,7 @@ async def serve(
     keys: NodeKeys | None,
     announce: Callable[[Node], None],
     manager: ServiceManager = _NO_MANAGER,
+    sockets: Sequence[socket.socket] = (),
 ) -> None:
     """Run a node until it is stopped. A first signal stops it, a second one cancels it.
 
@@ -105,6 +122,7 @@ async def serve(
         keys: the keys of its cluster; None: those in its `key_file`, if any.
         announce: called with the node once it has booted.
         manager: receives the state of the node.
+        sockets: those that were opened for it, instead of sockets of its own.
 
     Raises:
         Interrupted: a signal came before that.
@@ -113,7 +131,7 @@ async def serve(
     with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
             nursery.start_soon(run.handle, signals, nursery.cancel_scope)
-            async with open_node(config, keys=keys) as node:
+            async with open_node(config, fabric=TCPNetwork(sockets), keys=keys) as node:
                 run.node = node
                 _name_in_log(node.address)
                 nursery.start_soon(reload_on_signal, node, manager)

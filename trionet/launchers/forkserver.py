@@ -20,7 +20,7 @@ import os
 import socket
 import struct
 import subprocess
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
@@ -33,13 +33,14 @@ from .base import KILL_AFTER_S, ObservedStatus
 from .children import explain_failure, kill_child, open_child
 from .interpreter import python_command
 from .lineage import ORPHANED_S, lineage
+from .output import level_of_process
 from .supervised import address_from, boot_for, encode_line
 
 if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
-__all__ = ["RECORD", "ForkServerLauncher", "is_available"]
+__all__ = ["NO_NEEDS", "RECORD", "ForkServerLauncher", "Needs", "is_available"]
 
 _log = limited_log(__name__)
 
@@ -55,6 +56,24 @@ _LOST: Final = -9
 def is_available() -> bool:
     """Whether this platform can fork, and pass descriptors."""
     return hasattr(os, "fork") and hasattr(socket, "send_fds")
+
+
+class Needs(NamedTuple):
+    """What a helper prepares for its nodes, once for all; a node that needs something else does it for itself.
+
+    Attributes:
+        has_keys: whether they get keys; the helper itself never has any.
+        has_http: whether they call each other over HTTP.
+        log_format: the format of their log lines.
+    """
+
+    has_keys: bool = False
+    has_http: bool = False
+    log_format: str = "text"
+
+
+NO_NEEDS: Final = Needs()
+"""Those of plain nodes."""
 
 
 class _Child:
@@ -179,12 +198,12 @@ class ForkServerLauncher:
 
     Args:
         nursery: where the helper's task runs; it must outlive all nodes.
-        has_keys: whether the nodes get keys; the helper itself never has any.
+        needs: what its nodes need.
     """
 
-    def __init__(self, nursery: trio.Nursery, *, has_keys: bool = False) -> None:
+    def __init__(self, nursery: trio.Nursery, needs: Needs = NO_NEEDS) -> None:
         self._nursery = nursery
-        self._has_keys = has_keys
+        self._needs = needs
         self._starting = trio.Lock()
         self._server: _Server | None = None
         self._shield = trio.CancelScope()
@@ -203,7 +222,7 @@ class ForkServerLauncher:
         ours, theirs = _socket_pair()
         try:
             with theirs:
-                process, path = await _open_server(theirs, self._has_keys)
+                process, path = await _open_server(theirs, self._needs)
         except BaseException:
             ours.close()
             raise
@@ -274,7 +293,7 @@ class ForkServerLauncher:
                 await server.stop(number, child, config.stop_grace_s + KILL_AFTER_S)
 
 
-async def _open_server(control: socket.socket, has_keys: bool) -> tuple[trio.Process, bytes]:
+async def _open_server(control: socket.socket, needs: Needs) -> tuple[trio.Process, bytes]:
     """Start a helper; return it, and the bytes to send to it first."""
     import fcntl  # only on platforms that can fork
 
@@ -285,7 +304,8 @@ async def _open_server(control: socket.socket, has_keys: bool) -> tuple[trio.Pro
         raise SpawnError(f"can't start the fork server: {explain_failure(exc)}") from exc
     with above:
         descriptor = above.fileno()
-        main = f"from trionet.cli.forkserver import main; main({descriptor}, {lineage()}, {has_keys})"
+        call = f"main({descriptor}, {lineage()}, {needs}, {level_of_process()!r})"
+        main = f"from trionet.cli.forkserver import Needs, main; {call}"
         command, path = python_command(main, descriptor)
         options: dict[str, Any] = {"pass_fds": [descriptor], "process_group": 0, "stdin": subprocess.DEVNULL}
         return await open_child(command, what="the fork server", **options), path

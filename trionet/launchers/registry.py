@@ -32,14 +32,14 @@ _SSH = "ssh:"
 
 
 @asynccontextmanager
-async def open_launchers(*, has_keys: bool = False) -> AsyncGenerator[Launchers]:
+async def open_launchers(needs: forkserver.Needs = forkserver.NO_NEEDS) -> AsyncGenerator[Launchers]:
     """Open the launchers of one node. Helper processes end with the block; all spawned nodes must end within it.
 
     Args:
-        has_keys: whether the nodes get keys, so that a helper imports what they need for them.
+        needs: what the nodes need, so that a helper prepares it.
     """
     async with open_plain_nursery() as nursery:
-        launchers = Launchers(nursery, has_keys=has_keys)
+        launchers = Launchers(nursery, needs)
         try:
             yield launchers
         finally:
@@ -49,8 +49,8 @@ async def open_launchers(*, has_keys: bool = False) -> AsyncGenerator[Launchers]
 class Launchers:
     """The launchers by name: the built-in ones, the registered ones, and ``ssh:HOST``."""
 
-    def __init__(self, nursery: trio.Nursery, *, has_keys: bool) -> None:
-        self._forkserver = ForkServerLauncher(nursery, has_keys=has_keys)
+    def __init__(self, nursery: trio.Nursery, needs: forkserver.Needs) -> None:
+        self._forkserver = ForkServerLauncher(nursery, needs)
         self._by_name: dict[str, Launcher] = {
             "forkserver": _ForkServerOrSubprocess(self._forkserver, SubprocessLauncher()),
             "subprocess": SubprocessLauncher(),

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from .effects import Notify
+from .statements import State
 from .swim_events import LeaveCompleted
 from .swim_messages import News
 
@@ -25,6 +26,11 @@ __all__ = ["Broadcaster"]
 _FIRST_SHARE: Final = 0.1
 """The longest wait for the first packet after an idle period, as a share of the interval."""
 
+_WIDTH: Final = 2
+_PROMPT_SHARE: Final = 0.5
+"""News that can't wait goes to `_WIDTH` times as many members, in half the interval: nearly all have it after a few
+hops, instead of a few intervals. The packets are as many in all, as each statement is sent equally often."""
+
 _LEAVE_INTERVALS: Final = 10
 
 
@@ -35,23 +41,35 @@ class Broadcaster:
         is_left: whether the leave of this node is complete.
     """
 
-    __slots__ = ("_context", "_leave_ends_at", "_sent_at", "_timer", "is_left")
+    __slots__ = ("_context", "_is_wide", "_leave_ends_at", "_sent_at", "_timer", "is_left")
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._timer: Timer | None = None
+        self._is_wide = False
         self._sent_at = -math.inf
         self._leave_ends_at = math.inf
         self.is_left: bool = False
 
     def put(self, statement: Statement, *, is_urgent: bool = False) -> None:
         """Spread a statement, before all other news if it is urgent."""
-        context = self._context
-        context.news.put(statement, is_urgent=is_urgent)
+        self._context.news.put(statement, is_urgent=is_urgent)
         if self._timer is None:
-            interval_s = context.profile.gossip_interval_s
-            soon = context.now + interval_s * _FIRST_SHARE * context.random.random()
-            self._timer = context.timers.set(max(soon, self._sent_at + interval_s), self._send)
+            self._send_after(self._context.profile.gossip_interval_s)
+
+    def put_change(self, statement: Statement) -> None:
+        """Spread a statement that changes a member; a suspicion or failure at once, and to more members than others."""
+        self.put(statement)
+        if statement.state in (State.SUSPECT, State.DEAD) and not self._is_wide and self._timer is not None:
+            self._is_wide = True
+            self._timer.cancel()
+            self._send_after(self._context.profile.gossip_interval_s * _PROMPT_SHARE)
+
+    def _send_after(self, pause_s: float) -> None:
+        """Send soon, but not within `pause_s` of the last time."""
+        context = self._context
+        soon = context.now + context.profile.gossip_interval_s * _FIRST_SHARE * context.random.random()
+        self._timer = context.timers.set(max(soon, self._sent_at + pause_s), self._send)
 
     def leave(self) -> None:
         """Send now, and complete the leave once this node's own statement has been spread."""
@@ -64,7 +82,9 @@ class Broadcaster:
         context = self._context
         self._timer = None
         self._sent_at = context.now
-        for member in context.members.present.sample(context.profile.gossip_nodes):
+        count = context.profile.gossip_nodes * (_WIDTH if self._is_wide else 1)
+        self._is_wide = False
+        for member in context.members.present.sample(count):
             context.send(member.name, News())
         is_spread = context.now >= self._leave_ends_at or context.me not in context.news or not context.members.present
         if context.is_leaving and is_spread and not self.is_left:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .effects import Notify
 from .gossip_messages import ID_BYTES, Delivered, Rumor, Sent
 from .rumors import Held, SeenIds, may_be_forgotten
+from .tree_push import share_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,7 @@ class Delivering:
         rumor_id = self._random.getrandbits(8 * ID_BYTES).to_bytes(ID_BYTES, "big")
         self._counts.sent += 1
         self._tracking.begin(gid, rumor_id)
-        step = group.push.step(group.members, None, 0, now)
+        step = group.push.begin(group.members, now)
         return Sent(
             rumor_id, self._accept(group, Held(gid, rumor_id, self._me, payload, now, now, step.hops), step, now)
         )
@@ -85,10 +86,31 @@ class Delivering:
         age_s = rumor.age_ms / 1000
         if age_s > 2 * self._settings.settle_s:  # so late that others were probably missed, too
             self._comparing.hasten(self._settings.interval_s, now)
-        step = group.push.step(group.members, source, rumor.hops, now)
+        if rumor.share:
+            step = share_step(group.members, group.members.me, rumor.share, rumor.hops)
+        else:
+            step = group.push.step(group.members, source, rumor.hops, now)
         held = Held(rumor.gid, rumor.id, rumor.origin, rumor.payload, now - age_s, now, step.hops)
-        held.source, held.is_pulled, held.copies = source, is_pulled, 1
+        held.source, held.is_pulled, held.copies, held.is_shared = source, is_pulled, 1, bool(rumor.share)
         return self._accept(group, held, step, now)
+
+    def receive_share(self, rumor: Rumor, now: float) -> list[Effect]:
+        """Forward a rumor that this node has had from elsewhere to the share that came with another copy, once."""
+        group = self._groups.get(rumor.gid)
+        held = None if group is None else group.held.get(rumor.id)
+        if group is None or not isinstance(held, Held) or held.is_shared:
+            return []
+        held.is_shared = True
+        step = share_step(group.members, group.members.me, rumor.share, rumor.hops)
+        return self._forwarding.push(group, held, step, now)
+
+    def share_again(self, rumor: Rumor, to: str, now: float) -> list[Effect]:
+        """Send the share of `to`, which could not be reached, to its other members."""
+        group = self._groups.get(rumor.gid)
+        held = None if group is None else group.held.get(rumor.id)
+        if group is None or held is None or not rumor.share:
+            return []
+        return self._forwarding.push(group, held, share_step(group.members, to, rumor.share, rumor.hops), now)
 
     def _accept(self, group: RumorGroup, held: Held, step: Step, now: float) -> list[Effect]:
         """Hold a rumor, deliver it, and forward it."""

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import functools
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Digest", "hash64", "hash_of_name"]
+__all__ = ["BUCKETS", "Digest", "hash64", "hash_of_name"]
+
+BUCKETS: Final = 64
+"""A digest of this size fits a datagram, and a bucket of 10,000 members has a few kilobytes."""
 
 
 def hash64(data: bytes) -> int:

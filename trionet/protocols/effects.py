@@ -54,11 +54,13 @@ class Send(msgspec.Struct, frozen=True, gc=False):
         message: the message.
         is_reliable: whether it goes by a connection, because it is too long for a datagram or must arrive; else it may
             be lost, duplicated or reordered.
+        encoded: the message as bytes, if the core has them and it goes by a connection; else empty.
     """
 
     to: str
     message: ProtocolMessage
     is_reliable: bool = False
+    encoded: bytes = b""
 
 
 class Notify(msgspec.Struct, frozen=True, gc=False):

@@ -43,13 +43,20 @@ class Forwarding:
             self._batches.add(held, step, now)
         else:
             if step.targets:
-                message = held.message(now)
-                effects += [Send(to, message) for to in step.targets]
-                group.push.sent(step.targets, now)
+                effects += self.push(group, held, step, now)
             effects += [Send(to, Ihave(held.gid, held.id)) for to in step.announced_to]
         self._announcing.start(now)
         self._comparing.note_news(now)
         return effects
+
+    def push(self, group: RumorGroup, held: Held | HeldEntry, step: Step, now: float) -> list[Effect]:
+        """Send what this node holds to the targets of `step`, each with its share, if there are shares."""
+        group.push.sent(step.targets, now)
+        if step.shares:
+            shared = zip(step.targets, step.shares, strict=True)
+            return [Send(to, held.message(now, share)) for to, share in shared]
+        message = held.message(now)
+        return [Send(to, message) for to in step.targets]
 
     def send_batches(self, now: float) -> list[Effect]:
         """Send the batches that are due, each with an announcement of other recent rumors."""

@@ -53,6 +53,7 @@ from .pulls import Pulls
 from .push import RandomPush
 from .rumors import RumorGroup
 from .spread import Tracking
+from .tree_push import TreePush
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,6 +73,7 @@ class GossipProtocol:
     Attributes:
         me: this node's name.
         counts: counts of rumors so far.
+        delivering: starts, accepts and forwards rumors.
         tracking: how far this node's latest rumors have spread.
         messages: the kinds of messages that it handles.
     """
@@ -80,7 +82,6 @@ class GossipProtocol:
         "_announcing",
         "_batches",
         "_comparing",
-        "_delivering",
         "_exchange",
         "_forwarding",
         "_groups",
@@ -92,6 +93,7 @@ class GossipProtocol:
         "_sent_at",
         "_settings",
         "counts",
+        "delivering",
         "me",
         "tracking",
     )
@@ -123,9 +125,9 @@ class GossipProtocol:
         self._batches = Batches()
         self._forwarding = Forwarding(self._groups, self._batches, self._announcing, self._comparing)
         shared = self.counts, self.tracking, self._comparing, self._forwarding, random
-        self._delivering = Delivering(me, self._groups, settings, *shared)
+        self.delivering: Delivering = Delivering(me, self._groups, settings, *shared)
         self._keeping = Keeping(me, self._groups, settings, *shared)
-        self._seen = self._delivering.seen
+        self._seen = self.delivering.seen
         self._exchange = Exchange(
             settings, self._seen, self._pulls, self.tracking, self._announcing, self._comparing, answered
         )
@@ -160,7 +162,7 @@ class GossipProtocol:
         """
         settings = self._settings
         group_members = GroupMembers(self.me, tuple(members), self._random, is_member=is_member)
-        pushing = RandomPush(subset) if push is None else push
+        pushing = push or (TreePush() if subset is None else RandomPush(subset))
         pushing.adjust(group_members)
         group = self._groups.get(gid)
         if group is None:
@@ -216,7 +218,7 @@ class GossipProtocol:
         Raises:
             KeyError: there is no such group.
         """
-        sent = self._delivering.send(gid, payload, now)
+        sent = self.delivering.send(gid, payload, now)
         self._lower_deadline()
         self._sent_at = now
         return sent
@@ -368,16 +370,16 @@ class GossipProtocol:
     def _receive_news(self, source: str, message: Rumor | Entry, now: float) -> list[Effect]:
         """Handle a rumor or an entry."""
         if message.id in self._seen.seen_at:
-            return self._receive_again(source, message)
+            return self._receive_again(source, message, now)
         group = self._groups.get(message.gid)
         if group is None:
             self.counts.unknown_group += 1
             return [Notify(UnknownGroup(message.gid))]
         if isinstance(message, Rumor):
-            if self._delivering.is_refused(message, now):
+            if self.delivering.is_refused(message, now):
                 return []
         elif group.knows(message.id):
-            return self._receive_again(source, message)
+            return self._receive_again(source, message, now)
         is_pulled = self._pulls.received(message.id)
         if is_pulled:
             self.counts.pulled += 1
@@ -385,14 +387,14 @@ class GossipProtocol:
                 self._comparing.next_due = min(self._comparing.next_due, self._announcing.catch_up(now))
         group.push.received(source, now)
         if isinstance(message, Rumor):
-            effects = self._delivering.receive(group, source, message, now, is_pulled=is_pulled)
+            effects = self.delivering.receive(group, source, message, now, is_pulled=is_pulled)
         else:
             effects = self._keeping.receive(group, source, message, now)
         self._lower_deadline()
         return effects
 
-    def _receive_again(self, source: str, message: Rumor | Entry) -> list[Effect]:
+    def _receive_again(self, source: str, message: Rumor | Entry, now: float) -> list[Effect]:
         """Handle another copy of a rumor or an entry."""
         self.counts.duplicates += 1
         self.tracking.note_copy(message.gid, message.id, source)
-        return []
+        return self.delivering.receive_share(message, now) if isinstance(message, Rumor) and message.share else []

@@ -73,6 +73,8 @@ class Rumor(ProtocolMessage, frozen=True, gc=False, tag="r"):
         age_ms: its time at its holders, without that in the network.
         hops: how often it has been forwarded.
         payload: for the members' users.
+        share: the last of the members after the receiver that get it through the receiver, see `tree_push`; the
+            receiver itself if there are none; empty if it is to push at random.
     """
 
     gid: _Gid
@@ -81,6 +83,7 @@ class Rumor(ProtocolMessage, frozen=True, gc=False, tag="r"):
     age_ms: _Milliseconds
     hops: _Hops
     payload: bytes
+    share: _Name = ""
 
     def least_bytes(self) -> int:
         """Return the length of its payload."""

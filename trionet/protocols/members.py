@@ -17,58 +17,24 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from .digest import Digest, hash_of_name
+from .digest import BUCKETS, Digest, hash_of_name
+from .member_record import MemberRecord
 from .ring import Ring
 from .statements import State, fingerprint
-from .swim_events import MemberInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
 
+    from .packing import Packing
     from .statements import Statement
     from .swim_settings import SwimOptions
 
-__all__ = ["MemberRecord", "Members"]
-
-_BUCKETS: Final = 64
-"""A digest of this size fits a datagram, and a bucket of 10,000 members has a few kilobytes."""
+__all__ = ["Members"]
 
 _CIRCLE: Final = 1 << 64
 _NEAR: Final = 32
 """How many successors on the circle are cached, so that a search of all members is rare."""
-
-
-class MemberRecord:
-    """A member at one node.
-
-    Attributes:
-        name: its name.
-        statement: the greatest statement received.
-        since: when its state last changed.
-        circle: its position on a circle of 64 bits, a hash of its name.
-        place: its position in its ring.
-    """
-
-    __slots__ = ("circle", "name", "place", "since", "statement")
-
-    def __init__(self, statement: Statement, now: float) -> None:
-        self.name: str = statement.name
-        self.statement: Statement = statement
-        self.since: float = now
-        self.circle: int = hash_of_name(statement.name)
-        self.place: int = -1
-
-    @property
-    def is_present(self) -> bool:
-        """Whether it is ALIVE or SUSPECT."""
-        return self.statement.state <= State.SUSPECT
-
-    def info(self) -> MemberInfo:
-        """Return its present state."""
-        held = self.statement
-        state, by = State(held.state), held.suspected_by
-        return MemberInfo(held.name, held.incarnation, state, held.boot_id, held.tags, self.since, by)
 
 
 class Members:
@@ -81,6 +47,7 @@ class Members:
         forgotten: the names of those forgotten, until they are taken out.
         digest: the digest of the present members, with this node.
         next_on_circle: the successor of this node on the circle; None while it is alone.
+        packing: follows the changes of the table, if there is one.
         get: returns the member of a name, or None.
     """
 
@@ -97,6 +64,7 @@ class Members:
         "forgotten",
         "get",
         "next_on_circle",
+        "packing",
         "present",
     )
 
@@ -106,8 +74,9 @@ class Members:
         self.dead: Ring[MemberRecord] = Ring(random)
         self.doubted: dict[str, MemberRecord] = {}
         self.forgotten: list[str] = []
-        self.digest: Digest = Digest(_BUCKETS)
+        self.digest: Digest = Digest(BUCKETS)
         self.next_on_circle: MemberRecord | None = None
+        self.packing: Packing | None = None
         self._near: list[MemberRecord] = []  # the successors on the circle, the nearest last
         self._options = options
         self._me = own.name
@@ -138,6 +107,8 @@ class Members:
             if is_full or self._options.is_barred(statement.name):
                 return None
             member = self._by_name[statement.name] = MemberRecord(statement, now)
+            if self.packing is not None:
+                self.packing.add(member)
             stays = False
         else:
             if member.statement.state != statement.state:
@@ -148,7 +119,7 @@ class Members:
                 self.digest.toggle(fingerprint(statement))
             else:
                 self._leave(member)
-            member.statement = statement
+            self.restate(member, statement)
         if statement.state != State.ALIVE:
             self.doubted[member.name] = member
         else:
@@ -156,6 +127,16 @@ class Members:
         if not stays:
             self._enter(member, now)
         return member
+
+    def restate(self, member: MemberRecord, statement: Statement) -> None:
+        """Replace the statement about a member by one of the same state."""
+        member.statement = statement
+        if self.packing is not None:
+            self.packing.change(member)
+
+    def trusted_on_circle(self) -> MemberRecord | None:
+        """Return the nearest successor on the circle that is not suspected; None without one nearby."""
+        return next((member for member in reversed(self._near) if not member.statement.state), None)
 
     def next_forgotten(self) -> float:
         """Return when the next one that is gone is to be forgotten; ``math.inf`` for none."""
@@ -183,14 +164,9 @@ class Members:
         member = self._by_name.pop(name)
         self.doubted.pop(name, None)
         self._leave(member)
+        if self.packing is not None:
+            self.packing.remove(member)
         self.forgotten.append(name)
-
-    def in_buckets(self, buckets: Iterable[int]) -> list[Statement]:
-        """Return the statements about all members, present or gone, in these buckets."""
-        wanted = set(buckets)
-        if not wanted:
-            return []
-        return [member.statement for member in self._by_name.values() if member.circle % _BUCKETS in wanted]
 
     def _enter(self, member: MemberRecord, now: float) -> None:
         state = member.statement.state

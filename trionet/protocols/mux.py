@@ -247,7 +247,7 @@ class ProtocolMux:
         body = b""
         for one in answers:
             message = one.message
-            if message.least_bytes() <= room and len(part := _encoder.encode(message)) <= room:
+            if message.least_bytes() <= room and len(part := one.encoded or _encoder.encode(message)) <= room:
                 held.append(message)
                 body += part
                 room -= len(part)
@@ -266,7 +266,12 @@ class ProtocolMux:
         found: list[Effect] = []
         for effect in effects:
             if type(effect) is Send and effect.message.is_answer and not proofs.is_proven(effect.to, now):
-                size = len(self._head) + ARRAY_HEAD_BYTES + _TOKEN_BYTES + len(_encoder.encode(effect.message))
+                size = (
+                    len(self._head)
+                    + ARRAY_HEAD_BYTES
+                    + _TOKEN_BYTES
+                    + len(effect.encoded or _encoder.encode(effect.message))
+                )
                 if effect.is_reliable or not proofs.spend(effect.to, size):
                     self.dropped.refused += 1
                     continue
@@ -297,19 +302,18 @@ class ProtocolMux:
         if type(one) is Send and not one.is_reliable:
             self._add_datagrams(found, one.to, (one.message,), now)
         else:
-            by_target: dict[str, list[ProtocolMessage]] = {}
-            reliably: dict[str, list[ProtocolMessage]] = {}
+            by_target: dict[str, list[Send]] = {}
+            reliably: dict[str, list[Send]] = {}
             for effect in effects:
                 if type(effect) is Send:
-                    messages = reliably if effect.is_reliable else by_target
-                    messages.setdefault(effect.to, []).append(effect.message)
+                    (reliably if effect.is_reliable else by_target).setdefault(effect.to, []).append(effect)
                 else:
                     assert type(effect) is Notify
                     self.events.append(effect.event)
-            for to, messages_to in by_target.items():
-                self._add_datagrams(found, to, messages_to, now)
-            for to, messages_to in reliably.items():
-                self._add_reliable(found, to, messages_to, now)
+            for to, sends in by_target.items():
+                self._add_datagrams(found, to, [one.message for one in sends], now)
+            for to, sends in reliably.items():
+                self._add_reliable(found, to, sends, now)
         if proofs is not None and proofs.owed:
             for packet in found:
                 proofs.owed.pop(packet.to, None)
@@ -354,25 +358,25 @@ class ProtocolMux:
             assert room >= 0
             found.append(self._packet(to, tokens + held, token_bytes + body, is_reliable=False))
 
-    def _add_reliable(self, found: list[Packet], to: str, messages: Iterable[ProtocolMessage], now: float) -> None:
-        """Add packets with `messages` to `found`, in order; one over the limit holds a single message."""
+    def _add_reliable(self, found: list[Packet], to: str, sends: Iterable[Send], now: float) -> None:
+        """Add packets with the messages of `sends` to `found`, in order; one over the limit holds a single message."""
         tokens, token_bytes, _ = ((), b"", True) if self._proofs is None else self._tokens(self._proofs, to, now)
         held: list[ProtocolMessage] = []
         parts: list[bytes] = []
         room = RELIABLE_BYTES
-        for message in messages:
-            part = _encoder.encode(message)
+        for send in sends:
+            part = send.encoded or _encoder.encode(send.message)
             if len(part) > room and held:
-                found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
+                found.append(self._packet(to, (*tokens, *held), token_bytes, *parts, is_reliable=True))
                 held, parts, room = [], [], RELIABLE_BYTES
-            held.append(message)
+            held.append(send.message)
             parts.append(part)
             room -= len(part)
-        found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
+        found.append(self._packet(to, (*tokens, *held), token_bytes, *parts, is_reliable=True))
 
-    def _packet(self, to: str, messages: tuple[ProtocolMessage, ...], body: bytes, *, is_reliable: bool) -> Packet:
+    def _packet(self, to: str, messages: tuple[ProtocolMessage, ...], *body: bytes, is_reliable: bool) -> Packet:
         _count_kinds(self.traffic.sent, messages)
-        encoded = self._head + array_head(len(messages)) + body if self._is_encoding else b""
+        encoded = b"".join((self._head, array_head(len(messages)), *body)) if self._is_encoding else b""
         return Packet(to, messages, encoded, is_reliable)
 
     def packet_size(self, packet: Packet) -> int:

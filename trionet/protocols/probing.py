@@ -4,9 +4,10 @@ Invariant: in each interval one member is probed, whatever their number. A probe
 before the interval ends, or by any other message directly from it. Only a probe that fails leads to a suspicion.
 
 Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
-node on a circle of hashed names. So each member is probed by its predecessor every other interval, and a failure is
-found within two intervals, however large the group is, if the predecessor runs; else by the ring. With the
-ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the mean.
+node on a circle of hashed names, the next one that is not suspected. So each member is probed by its predecessor every
+other interval, and a failure is found within two intervals, however large the group is, if the predecessor runs; else
+by the ring. With the ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the
+mean.
 
 Source: SWIM (Das, Gupta, Motivala 2002), sections 3.1 and 4.3; nacks from Lifeguard (Dadgar, Phillips, Currey 2017),
 section IV-A. The circle and the repeated ping within the timeout are ours.
@@ -22,7 +23,7 @@ from trionet.histograms import count_s
 
 from .awareness import failed_probe_penalty
 from .effects import Send
-from .members import MemberRecord
+from .member_record import MemberRecord
 from .statements import State
 from .swim_messages import IndirectAck, Nack, Ping, PingReq
 from .timers import Timer
@@ -40,6 +41,8 @@ _NACK_SHARE: Final = 0.8
 """When a relay sends its nack, as a share of the probe timeout, so that it comes in time; as in memberlist."""
 
 _RELAY_TRIES: Final = 2
+_URGENT_TIMEOUTS: Final = 1.3
+"""How many probe timeouts an urgent probe lasts: a third before relays are asked, and the time until their nacks."""
 
 _FIRST_RETRY_S: Final = 2.0
 _LAST_RETRY_S: Final = 20.0
@@ -104,16 +107,22 @@ class Prober:
         for probe in list(self.by_name.values()):
             self._end(probe)
 
-    def probe(self, member: MemberRecord, about: Statement | None = None) -> None:
-        """Probe a member now, unless a probe is open; send it `about` first, or the statement that suspects it."""
+    def probe(self, member: MemberRecord, about: Statement | None = None, *, is_urgent: bool = False) -> None:
+        """Probe a member now, unless a probe is open; send it `about` first, or the statement that suspects it.
+
+        If it `is_urgent`, relays are asked after the first try, and the probe ends when they have answered.
+        """
         if member.name in self.by_name:
             return
         context = self._context
         profile, now, patience = context.profile, context.now, context.awareness.score + 1
         timeout_s = profile.probe_timeout_s * patience
         ends_at = now + max(profile.probe_interval_s * patience, timeout_s)
+        if is_urgent:
+            ends_at = min(ends_at, now + _URGENT_TIMEOUTS * timeout_s)
         seq = context.next_seq()
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, now, ends_at)
+        probe.step = _DIRECT_TRIES - 1 if is_urgent else 0
         self.by_name[member.name] = self._by_seq[seq] = probe
         self._ping(member, seq, about)
         probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._continue, probe)
@@ -188,8 +197,8 @@ class Prober:
         interval_s = context.profile.probe_interval_s * (context.awareness.score + 1)
         self._ticking = context.timers.set(context.now + interval_s, self._tick)  # not by `after`: it is hot
         members = context.members
-        member = members.next_on_circle
-        if not self._is_circle_next or member is None or member.statement.state:  # suspects are probed anyway
+        member = members.trusted_on_circle() if self._is_circle_next else None
+        if member is None:
             member = members.present.next()
         self._is_circle_next = not self._is_circle_next
         if member is not None:

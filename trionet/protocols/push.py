@@ -51,12 +51,14 @@ class Step(NamedTuple):
         hops: the hop count of the copies.
         wait_s: how long the rumor may wait, to be sent in a batch.
         announced_to: members that get only the id.
+        shares: for each target the last member of its share, see `tree_push`; none where targets push at random.
     """
 
     targets: Sequence[str]
     hops: int
     wait_s: float = 0.0
     announced_to: Sequence[str] = ()
+    shares: Sequence[str] = ()
 
 
 class Push(Protocol):
@@ -65,8 +67,11 @@ class Push(Protocol):
     def adjust(self, members: GroupMembers) -> None:
         """Handle a change of the members."""
 
+    def begin(self, members: GroupMembers, now: float) -> Step:
+        """Return the first hop of a rumor."""
+
     def step(self, members: GroupMembers, source: str | None, hops: int, now: float) -> Step:
-        """Return the next hop of a new rumor.
+        """Return the next hop of a new rumor whose copy had no share, or the first one of an entry.
 
         Args:
             members: of the rumor's group.
@@ -115,6 +120,10 @@ class RandomPush:
             subset = int(subset(list(members.names)))
         self._count = clamped(subset, members.others())
         self._most_hops = most_hops(len(members), self._count)
+
+    def begin(self, members: GroupMembers, now: float) -> Step:
+        """Take the first step."""
+        return self.step(members, None, 0, now)
 
     def step(self, members: GroupMembers, source: str | None, hops: int, now: float) -> Step:
         """Pick members, unless the rumor has used up its hops."""
@@ -194,6 +203,10 @@ class Star:
 
     def _is_suspected(self, name: str, now: float) -> bool:
         return now - self._awaited_since.get(name, now) > self._failover_s
+
+    def begin(self, members: GroupMembers, now: float) -> Step:
+        """Take the first step."""
+        return self.step(members, None, 0, now)
 
     def step(self, members: GroupMembers, source: str | None, hops: int, now: float) -> Step:
         """Send up at the origin, and down at the hub."""

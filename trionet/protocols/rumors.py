@@ -109,6 +109,7 @@ class Held(msgspec.Struct, eq=False):
         source: the node that sent the first copy; empty for one that was started here.
         is_pulled: whether this node had requested that copy.
         copies: how many copies have come, the first one included; 0 as long as it only was started here.
+        is_shared: whether this node has forwarded it to its share.
         hashed: the hash of its id, for digests.
     """
 
@@ -122,17 +123,18 @@ class Held(msgspec.Struct, eq=False):
     source: str = ""
     is_pulled: bool = False
     copies: int = 0
+    is_shared: bool = False
     hashed: int = 0
 
     def __post_init__(self) -> None:
         self.hashed = hash_of(self.id)
 
-    def message(self, now: float) -> Rumor:
-        """Return the message that carries it."""
+    def message(self, now: float, share: str = "") -> Rumor:
+        """Return the message that carries it, with the receiver's share."""
         # One millisecond more, so that even a chain of holders that forward at once makes it older.
         # The microsecond makes up for rounding: 1 ms after a birth at now - 0.001 are 1 ms, not 0.99999.
         age_ms = int((now - self.born_at + _ROUNDING_S) * 1000) + 1
-        return Rumor(self.gid, self.id, self.origin, age_ms, self.hops, self.payload)
+        return Rumor(self.gid, self.id, self.origin, age_ms, self.hops, self.payload, share)
 
     def size_bytes(self) -> int:
         """Return the length of its payload."""
@@ -158,9 +160,9 @@ class HeldEntry(msgspec.Struct, eq=False):
     def __post_init__(self) -> None:
         self.hashed = hash_of(self.id)
 
-    def message(self, now: float) -> Entry:
-        """Return the message that carries it, which is the same at any time."""
-        del now
+    def message(self, now: float, share: str = "") -> Entry:
+        """Return the message that carries it, which is the same at any time, and without a share."""
+        del now, share
         return self.entry
 
     def size_bytes(self) -> int:

@@ -22,7 +22,7 @@ from .swim_messages import Ping, PingReq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .members import MemberRecord
+    from .member_record import MemberRecord
     from .statements import Statement
     from .swim_context import Context
 
@@ -58,6 +58,9 @@ class Suspecting:
         suspected_by = {*known.suspected_by, self._context.me} if known.state == State.SUSPECT else {self._context.me}
         kept = tuple(sorted(suspected_by)[:MOST_SUSPECTED_BY])
         self._believe(msgspec.structs.replace(known, state=int(State.SUSPECT), suspected_by=kept))
+        for other in known.suspected_by:  # they wait for confirmations, and gossip would take an interval or two
+            if other != self._context.me:
+                self._context.send(other, member.statement)
         suspicion = self.by_name.get(member.name)
         if suspicion is not None and suspicion.began is None:
             suspicion.began = self._context.now
@@ -148,7 +151,7 @@ class Suspecting:
         context = self._context
         wait_s = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s()
         suspicion.timer = context.after(wait_s, self._probe, suspicion)
-        self.prober.probe(suspicion.member)
+        self.prober.probe(suspicion.member, is_urgent=True)
 
     def _schedule_verdict(self, suspicion: Suspicion) -> None:
         """Schedule the verdict by the current number of confirmations."""

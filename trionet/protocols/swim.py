@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trionet.profiles import Profile
 
     from .effects import Effect
-    from .members import MemberRecord
+    from .member_record import MemberRecord
 
 __all__ = ["Swim"]
 
@@ -325,7 +325,7 @@ class Swim:
             return
         both = merged(statement, known)
         if both.suspected_by != known.suspected_by:
-            member.statement = both
+            self._context.members.restate(member, both)
             self._broadcaster.put(both)
             self._suspecting.update(member)
 
@@ -344,7 +344,7 @@ class Swim:
         context.effects.extend(Notify(change) for change in changes(before, member.info()))
         self._suspecting.update(member)
         if before is not None or member.is_present:
-            self._broadcaster.put(statement)
+            self._broadcaster.put_change(statement)
         if not member.is_present:
             self.forgetting.schedule()
 

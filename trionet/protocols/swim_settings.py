@@ -28,6 +28,7 @@ class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
         relays: the most simultaneous probes on behalf of others.
         is_falling_back: whether a member that doesn't answer datagrams is pinged by a connection, too, before it is
             suspected.
+        has_objects: whether messages are passed on as objects, not as bytes alone; if not, views are not listed, too.
         is_barred: whether a node of this name can't be a member; see `border`.
     """
 
@@ -37,6 +38,7 @@ class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
     forget_left_s: float = 3600.0
     relays: int = 256
     is_falling_back: bool = True
+    has_objects: bool = True
     is_barred: Callable[[str], bool] = _nobody
 
 

@@ -22,22 +22,23 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from .answered import Answered
-from .effects import Notify
+from .effects import Notify, Send
+from .packing import Packing
 from .seeds import MOST_SEEDS, Seeds
-from .statements import State, encoded_bytes, supersedes
+from .statements import State, supersedes
 from .swim_events import JoinAnswered, JoinCompleted
 from .swim_messages import Sync, SyncDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .members import MemberRecord
+    from .member_record import MemberRecord
     from .probing import Prober
     from .statements import Statement
     from .swim_context import Context
     from .timers import Timer
 
-__all__ = ["PIECE_BYTES", "ViewSync", "pieces"]
+__all__ = ["PIECE_BYTES", "ViewSync"]
 
 PIECE_BYTES: Final = 48 * 1024
 """The most bytes of the statements in one `Sync`; with its head it is well under 64 KiB."""
@@ -48,21 +49,6 @@ _LAST_BACK_OFF_S: Final = 30.0
 _PROBES_AT_ONCE: Final = 32
 _MOST_ASKED: Final = 1024
 _MOST_ABSENT_WAITS: Final = 16
-
-
-def pieces(statements: Sequence[Statement], piece_bytes: int) -> list[tuple[Statement, ...]]:
-    """Return `statements` in order, in pieces of at most `piece_bytes` encoded; at least one, perhaps empty."""
-    found: list[tuple[Statement, ...]] = []
-    piece: list[Statement] = []
-    room = piece_bytes
-    for statement in statements:
-        size = encoded_bytes(statement)
-        if size > room and piece:
-            found.append(tuple(piece))
-            piece, room = [], piece_bytes
-        piece.append(statement)
-        room -= size
-    return [*found, tuple(piece)]
 
 
 class ViewSync:
@@ -81,6 +67,7 @@ class ViewSync:
         "_hearsay",
         "_learn",
         "_not_before",
+        "_packed_at",
         "_prober",
         "_seeds",
         "_seeking",
@@ -103,6 +90,7 @@ class ViewSync:
         self._streak = 0
         self._not_before = context.now
         self._hearsay: dict[str, Statement] = {}
+        self._packed_at = context.now
         self.is_joining: bool = False
         self._asking: Timer | None = None
 
@@ -235,11 +223,22 @@ class ViewSync:
         self._asked[source] = now
 
     def _send_statements(self, source: str, buckets: Sequence[int], wanted: tuple[int, ...] = ()) -> None:
+        context, members = self._context, self._context.members
+        if members.packing is None:
+            members.packing = Packing(members, PIECE_BYTES, has_objects=context.options.has_objects)
+            context.after(context.profile.sync_interval_s, self._drop_packing)
+        self._packed_at = context.now
+        for message, encoded in members.packing.messages(buckets, wanted):
+            context.effects.append(Send(source, message, is_reliable=True, encoded=encoded))
+
+    def _drop_packing(self) -> None:
+        """Drop the encoded view, unless it has been asked for since."""
         context = self._context
-        known = pieces(context.members.in_buckets(buckets), PIECE_BYTES)
-        for piece in known[:-1]:
-            context.send_reliably(source, Sync(piece))
-        context.send_reliably(source, Sync(known[-1], wanted))
+        left_s = self._packed_at + context.profile.sync_interval_s - context.now
+        if left_s > 0:
+            context.after(left_s, self._drop_packing)
+        else:
+            context.members.packing = None
 
     def _is_hearsay(self, statement: Statement, member: MemberRecord) -> bool:
         """Return whether `statement` declares a member DEAD that, as far as this node knows, can still refute."""

@@ -184,6 +184,9 @@ class ClusterAgent:
         return self._parts
 
     def _new_swim(self, incarnation: int, tags: Mapping[str, str]) -> Swim:
+        options = SwimOptions(has_objects=False)
+        if self._border is not None:
+            options = SwimOptions(has_objects=False, is_barred=self._border.separates)
         return Swim(
             self._own,
             PROFILES[self.config.profile],
@@ -192,7 +195,7 @@ class ClusterAgent:
             incarnation=incarnation,
             boot_id=self._random.getrandbits(_BOOT_ID_BITS),
             tags=tags,
-            options=SwimOptions() if self._border is None else SwimOptions(is_barred=self._border.separates),
+            options=options,
         )
 
     def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:

@@ -28,7 +28,7 @@ from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
 from trionet.prepared_call import is_awaitable
 from trionet.profiles import PROFILES
-from trionet.protocols.gossip_messages import Delivered
+from trionet.protocols.gossip_messages import Delivered, Rumor
 from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.security.code_stamps import SentCode
@@ -188,12 +188,22 @@ class Gossip:
                 answer = await driver.call(node, packet)
         except (TrionetError, trio.TooSlowError) as exc:
             driver.unreachable(packet.to)
+            self._share_again(packet)
             if isinstance(exc, TrionetError):
                 raise
             raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s", node=node) from None
         for gid in answer.unknown_groups:
+            self._share_again(packet)
             raise _group_not_found(gid, node)
         return True
+
+    def _share_again(self, packet: Packet) -> None:
+        """Send the rumors in a packet that was not accepted to the members that its receiver was to forward them to."""
+        if self._agent.is_running:
+            core, driver = self._running()
+            for message in packet.messages:
+                if isinstance(message, Rumor):
+                    driver.act(core.delivering.share_again(message, packet.to, driver.now()))
 
     async def wait_spread(self, gid: str, rumor_id: str, fraction: float) -> Spread:
         """Wait until a rumor of this node has spread far enough; see `Receipt.wait_spread`."""

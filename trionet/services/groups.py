@@ -272,7 +272,7 @@ class Groups:
                 that match it, at any time. Tags that a member has, with these values (``{}`` for every member); a
                 function of a `Member`; or its import path. It is asked again when a member changes.
             subset: the number of members that a gossiped message is forwarded to: a number, a function of the list of
-                SIDs, or its import path; default: logarithmic in the size of the group. At most the group's size.
+                SIDs, or its import path; default: a tree. At most the group's size.
 
         Returns:
             The stored members.

@@ -10,7 +10,7 @@ import functools
 import ipaddress
 import socket
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 import trio
 
@@ -60,23 +60,29 @@ class SourcedDatagrams(Datagrams, Protocol):
 class UDPDatagrams:
     """Datagrams by UDP."""
 
-    def __init__(self, ips: str | Sequence[str], port: int) -> None:
+    def __init__(self, socks: Sequence[socket.socket]) -> None:
+        """Use bound sockets of one port number, which don't block."""
+        self._socks = list(socks)
+        self._sender: dict[bool, socket.socket] = {}
+        for sock in self._socks:
+            keep_from_forks(sock)
+            self._sender.setdefault(sock.family == socket.AF_INET6, sock)
+
+    @classmethod
+    def bound(cls, ips: str | Sequence[str], port: int) -> Self:
         """Bind to an IP address, or several, and a port.
 
         Raises:
             AddressInUse: another program has it.
             OSError: it can't be bound for another reason.
         """
-        self._socks: list[socket.socket] = []
-        self._sender: dict[bool, socket.socket] = {}
-        with ExitStack() as bound:
+        socks: list[socket.socket] = []
+        with ExitStack() as opened:
             for ip in [ips] if isinstance(ips, str) else ips:
-                sock = bound.enter_context(_bound(ip, port))
-                keep_from_forks(sock)
-                self._socks.append(sock)
-                self._sender.setdefault(sock.family == socket.AF_INET6, sock)
-                port = sock.getsockname()[1]
-            bound.pop_all()
+                socks.append(opened.enter_context(_bound(ip, port)))
+                port = socks[-1].getsockname()[1]
+            opened.pop_all()
+        return cls(socks)
 
     @property
     def port(self) -> int:

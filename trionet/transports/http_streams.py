@@ -124,5 +124,5 @@ def _has_input(sock: socket.socket) -> bool:
 
 def tls_object(stream: trio.SSLStream[trio.SocketStream]) -> ssl.SSLObject:
     """Return the standard library's part of a stream."""
-    found: ssl.SSLObject = stream._ssl_object  # type: ignore[attr-defined]  # noqa: SLF001  it has no public name
+    found: ssl.SSLObject = stream._ssl_object  # noqa: SLF001  it has no public name
     return found

@@ -19,12 +19,14 @@ from trionet.forks import keep_from_forks
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log, peer_ip
 
+from .advertised import advertised_ip
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trionet.config import NodeConfig
 
-__all__ = ["Connection", "Listener", "RequestSession", "Session", "open_listener"]
+__all__ = ["Connection", "Listener", "RequestSession", "Session", "open_listener", "shared_listener"]
 
 _log = limited_log(__name__)
 
@@ -70,8 +72,17 @@ class Listener:
         ips: the IP addresses that it listens on: one, or all of a host name, with the same port number.
     """
 
-    def __init__(self, listeners: list[trio.SocketListener], address: NodeAddress, max_connections: int) -> None:
+    def __init__(
+        self,
+        listeners: list[trio.SocketListener],
+        address: NodeAddress,
+        max_connections: int,
+        *,
+        is_shared: bool = False,
+    ) -> None:
+        """Listen on `listeners`, whose sockets another process goes on to use if `is_shared`."""
         self.address = address
+        self._is_shared = is_shared
         self.ips: list[str] = [listener.socket.getsockname()[0] for listener in listeners]
         self._listeners = listeners
         for listener in listeners:
@@ -120,10 +131,14 @@ class Listener:
             await self._all_ended.wait()
 
     def close(self) -> None:
-        """Refuse further connections, at once, even while another process has a copy of the socket."""
+        """Refuse further connections, at once, even while another process has a copy of the socket.
+
+        On a shared one they wait for the next process.
+        """
         for listener in self._listeners:
             with contextlib.suppress(OSError):  # closed already, or without shutdown
-                listener.socket.shutdown(socket.SHUT_RDWR)
+                if not self._is_shared:
+                    listener.socket.shutdown(socket.SHUT_RDWR)
             listener.socket.close()
 
     async def _abort_when_cancelled(self) -> None:
@@ -173,8 +188,30 @@ async def open_listener(config: NodeConfig) -> Listener:
         if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
             raise AddressInUse(f"{wanted} is already in use") from exc
         raise ConfigError(f"can't listen on {wanted}: {getattr(exc, 'strerror', None) or exc}") from exc
-    address = NodeAddress(config.advertise_ip or config.ip, listeners[0].socket.getsockname()[1])
-    return Listener(listeners, address, _connection_limit(config.max_connections))
+    return await _listener_of(config, listeners)
+
+
+async def _listener_of(
+    config: NodeConfig, listeners: list[trio.SocketListener], *, is_shared: bool = False
+) -> Listener:
+    ip, port, *_ = listeners[0].socket.getsockname()
+    try:
+        address = NodeAddress(await advertised_ip(config, ip), port)
+    except ConfigError:
+        for listener in listeners:
+            listener.socket.close()
+        raise
+    return Listener(listeners, address, _connection_limit(config.max_connections), is_shared=is_shared)
+
+
+async def shared_listener(config: NodeConfig, socks: Sequence[socket.socket]) -> Listener:
+    """Listen on sockets of one port number that another process has opened, and goes on to use.
+
+    Raises:
+        ConfigError: the address to advertise is not known.
+    """
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in socks]
+    return await _listener_of(config, listeners, is_shared=True)
 
 
 async def _bound(sockaddrs: Sequence[tuple[int, Any]], port: int) -> list[trio.socket.SocketType]:

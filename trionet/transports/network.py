@@ -5,7 +5,6 @@ The first byte of a connection distinguishes a link from HTTP.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trionet.errors import AddressInUse, ConfigError
+from trionet.errors import ConfigError
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
@@ -21,16 +20,16 @@ from trionet.security.live_keys import LiveKeys
 
 from .allowance import within
 from .clock import TrioClock, time_us
-from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
 from .link.sockets import connect
-from .listener import Listener, RequestSession, Session, open_listener
 from .own_certificate import check_claim, own_certificates
+from .port import open_port
 from .strangers import Strangers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    import socket
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
@@ -38,7 +37,9 @@ if TYPE_CHECKING:
     from trionet.security.certificates import Certificates
 
     from .base import Handler, Lives
+    from .datagrams import UDPDatagrams
     from .link.tcp import TCPLink
+    from .listener import Listener, RequestSession, Session
     from .shown import Pages
     from .web import WebServer
     from .web_access import WebAccess
@@ -49,9 +50,9 @@ __all__ = ["NetworkEndpoint", "TCPNetwork"]
 
 _log = limited_log(__name__)
 
-_FIRST_BYTES, _PORTS_TRIED = 4096, 16
+_FIRST_BYTES = 4096
 _TLS_FIRST = b"\x16"  # of a ClientHello
-_WEB = "trionet.transports.web"
+_WEB = "trionet.transports.web"  # its import takes a tenth of a second; nodes without HTTP never do it
 
 
 class NetworkEndpoint:
@@ -198,7 +199,6 @@ class NetworkEndpoint:
         ``on_proven()`` is called with each request that has a valid token or signature.
         """
         if _WEB not in sys.modules:
-            # It takes a tenth of a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)
@@ -223,6 +223,10 @@ class TCPNetwork:
 
     default_launcher = "forkserver"
 
+    def __init__(self, passed: Sequence[socket.socket] = ()) -> None:
+        """Open ports; that of the first node on the sockets `passed`, of one port number, if there are any."""
+        self._passed = list(passed)
+
     async def open_endpoint(
         self,
         config: NodeConfig,
@@ -238,8 +242,9 @@ class TCPNetwork:
 
             check_installed()  # the first request would be too late
         certificates = own_certificates(config)
+        passed, self._passed = self._passed, []
         has_datagrams = config.datagrams and (certificates is None or bool(keys))
-        listener, datagrams = await _open_port(config, has_datagrams=has_datagrams)
+        listener, datagrams = await open_port(config, passed, has_datagrams=has_datagrams)
         try:
             if certificates is not None:
                 check_claim(certificates, listener.address)
@@ -252,28 +257,6 @@ class TCPNetwork:
 
     def on_open(self, node: object) -> None:
         """Handle a new node."""
-
-
-async def _open_port(config: NodeConfig, *, has_datagrams: bool) -> tuple[Listener, UDPDatagrams | None]:
-    """Listen on one port number for connections and for datagrams."""
-    for _ in range(0 if config.port else _PORTS_TRIED - 1):
-        with contextlib.suppress(AddressInUse):  # a number that is free for TCP may be in use for UDP
-            return await _open_number(config, has_datagrams=has_datagrams)
-    return await _open_number(config, has_datagrams=has_datagrams)
-
-
-async def _open_number(config: NodeConfig, *, has_datagrams: bool) -> tuple[Listener, UDPDatagrams | None]:
-    listener = await open_listener(config)
-    if not has_datagrams:
-        return listener, None
-    try:
-        return listener, UDPDatagrams(listener.ips, listener.address.port)
-    except AddressInUse:
-        listener.close()
-        raise
-    except OSError as exc:
-        _log.warning("no datagrams on %s: %s; all goes over connections", listener.address, exc)
-        return listener, None
 
 
 class _Incoming:

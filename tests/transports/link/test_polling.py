@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Awaitable[Node]]
 
+TICK_S = 1e-5
+
 _SKIPS_AFTER_FAILURES = [1, 3, 7, 15, 31, 63, 127, 255, 255]
+
+
+class Ticking:
+    """A clock that goes on by a tick with each look at it, however busy the machine is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += TICK_S
+        return self.now
 
 
 @pytest.fixture
@@ -69,7 +82,7 @@ async def test_it_is_tried_the_more_rarely_the_more_often_it_was_in_vain(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     one, other = ends
-    poll = BusyPoll(2)
+    poll = BusyPoll(2, Ticking())
     poll.is_worth_it()
     assert skips(poll) == 0
     for expected in _SKIPS_AFTER_FAILURES:
@@ -83,9 +96,18 @@ async def test_it_is_tried_the_more_rarely_the_more_often_it_was_in_vain(
 
 
 async def test_it_is_not_worth_it_where_inputs_come_by_several_links() -> None:
-    one, other = BusyPoll(2), BusyPoll(2)
+    clock = Ticking()
+    one, other = BusyPoll(2, clock), BusyPoll(2, clock)
     assert [poll.is_worth_it() for poll in (one, other, one, other)] == [False] * 4
     assert other.is_worth_it()
+
+
+async def test_it_is_not_worth_it_where_inputs_are_far_apart() -> None:
+    clock = Ticking()
+    poll = BusyPoll(2, clock)
+    for pause_s, is_worth_it in ((0.0, False), (0.0, True), (0.01, False), (0.01, False), (0.0, True)):
+        clock.now += pause_s
+        assert poll.is_worth_it() == is_worth_it
 
 
 async def test_with_one_processor_it_never_looks() -> None:

@@ -21,6 +21,7 @@ from trionet.protocols.link.frames import CallFrame, End, OwnCallFrame
 from trionet.protocols.link.outgoing import LinkResting, LinkRetired
 from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import Request, Sending, time_left_s
+from trionet.trio_tasks import WOKEN, wait_woken
 
 from .callers import Call, SentCall, Stream, changed, error_of, restored, value_of
 
@@ -35,7 +36,6 @@ _PASSES_TO_READ: Final = 3
 _LATE_S: Final = 0.01
 
 _current_task = trio.lowlevel.current_task
-_wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
 _reschedule = trio.lowlevel.reschedule
 
 
@@ -65,10 +65,10 @@ class LinkClient:
 
     def handle(self, call: OutgoingCall) -> None:
         """Handle an answer or an item."""
-        assert isinstance(call, Call | Stream)
-        if call.task is not None:
-            _reschedule(call.task)
-            call.task = None
+        assert isinstance(call, (Call, Stream))
+        task, call.task = call.task, None
+        if task is not None and task.custom_sleep_data is call:  # else it has been cancelled
+            _reschedule(task, WOKEN)
         elif type(call) is SentCall and not call.is_cancelled:
             call.handle(call)
         if self.waiting:
@@ -124,9 +124,11 @@ class LinkClient:
         self._push()
         try:
             while call.answer is None:
-                call.task = _current_task()
-                await _wait_task_rescheduled(call.forget)
+                call.task = task = _current_task()
+                task.custom_sleep_data = call
+                await wait_woken()
         except trio.Cancelled:
+            call.task = None
             await self.cancel(call, request)
             raise
         return value_of(call.answer)
@@ -139,7 +141,7 @@ class LinkClient:
         """
         depth = request.depth
         timeout_s = time_left_s()
-        if timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
+        if request.blobs or timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
             return None
         call = SentCall(depth, cancel=self.cancel, handle=handle, sender=_current_task())
         call.request = request

@@ -2,7 +2,9 @@
 
 To wake a process costs some 50 us, and several times that on a virtual machine that yields an idle processor: more
 than a peer needs to answer a short call. So a link spins for `_MOMENT_S` after an input. Other tasks run in between.
-Spinning costs processor time, so a link spins only if it has succeeded recently.
+Spinning costs processor time, which other processes may need: a hundred that spin after an answer would keep two
+processors from the next one for 15 ms. So a link spins only if its last two inputs came within `_SOON_S`, and if it has
+succeeded recently.
 
 Invariants: a link spins for at most `_MOMENT_S`, then sleeps. At most one link in a Trio run spins: the link of the
 last two inputs. Failed spins back off exponentially.
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["BusyPoll"]
 
 _MOMENT_S: Final = 0.0003
+_SOON_S: Final = 0.001
+"""Inputs that come one after the other are not further apart, even where each wakes a process of a virtual machine."""
 _MOST_SKIPPED: Final = 255
 _ENOUGH_PROCESSORS: Final = 2
 """With one, the peer can't run while this process spins."""
@@ -44,13 +48,14 @@ _last_input: trio.lowlevel.RunVar[_LastInput] = trio.lowlevel.RunVar("trionet.la
 class BusyPoll:
     """Spins for the input of one link."""
 
-    __slots__ = ("_is_possible", "_last", "_skips", "_skips_left")
+    __slots__ = ("_at", "_is_possible", "_last", "_now", "_skips", "_skips_left")
 
-    def __init__(self, processors: int) -> None:
+    def __init__(self, processors: int, now: Callable[[], float] = perf_counter) -> None:
         """Start without back-off.
 
         Args:
             processors: the number of processors for this process; with fewer than two it never spins.
+            now: the clock, in seconds.
         """
         try:
             self._last = _last_input.get()
@@ -58,6 +63,8 @@ class BusyPoll:
             self._last = _LastInput()
             _last_input.set(self._last)
         self._is_possible = processors >= _ENOUGH_PROCESSORS
+        self._now = now
+        self._at = -_SOON_S
         self._skips = self._skips_left = 0
 
     @property
@@ -68,7 +75,8 @@ class BusyPoll:
     def is_worth_it(self) -> bool:
         """Handle an input; return whether to spin for the next one."""
         before, self._last.poll = self._last.poll, self
-        if before is not self or not self._is_possible:
+        before_at, self._at = self._at, self._now()
+        if before is not self or not self._is_possible or self._at - before_at > _SOON_S:
             return False
         if self._skips_left:
             self._skips_left -= 1
@@ -85,13 +93,13 @@ class BusyPoll:
         Raises:
             OSError: the connection broke.
         """
-        until = perf_counter() + _MOMENT_S
+        until = self._now() + _MOMENT_S
         while True:
             await trio.lowlevel.checkpoint()
             try:
                 data = receive(most)
             except BlockingIOError:
-                if perf_counter() < until and self._last.poll is self:
+                if self._now() < until and self._last.poll is self:
                     continue
                 self._skips = self._skips_left = min(2 * self._skips + 1, _MOST_SKIPPED)
                 return None

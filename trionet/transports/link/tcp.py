@@ -69,6 +69,7 @@ class TCPLink(Link):
         poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
         self._reading = Reading(sock, poll)
         self._writer: trio.lowlevel.Task | None = None
+        self._is_writer_free = True
         self._unsent: list[memoryview] = []
         super().__init__(transport.context, greeted, trio.current_time(), name, nursery.start_soon)
         self._liveness = self.core.liveness
@@ -76,7 +77,6 @@ class TCPLink(Link):
 
     async def run(self) -> None:
         """Carry calls until either side is done, or the connection breaks."""
-        self._nursery.start_soon(self._closing, self._write)
         self.receive(b"", trio.current_time())
         await self._closing(self._read)
 
@@ -97,6 +97,7 @@ class TCPLink(Link):
 
     def disconnect(self, event: Closed) -> None:
         """Close the connection at once."""
+        self._is_writer_free = False
         self._nursery.cancel_scope.cancel()
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
@@ -115,7 +116,7 @@ class TCPLink(Link):
                 core.close_if_stuck()
             elif not self._unsent:  # else the writer is at work
                 self._write_now()
-        elif self._writer is not None and not outbox.is_corked and (outbox.is_pending or not core.outgoing.is_open):
+        elif self._is_writer_free and not outbox.is_corked and (outbox.is_pending or not core.outgoing.is_open):
             self._wake_writer()
         if core.events:
             self.handle_events()
@@ -136,19 +137,23 @@ class TCPLink(Link):
             self._wake_writer()
 
     def _wake_writer(self) -> None:
+        """Have the writer write, unless it is at work. Its task begins when frames don't go out at once."""
         writer, self._writer = self._writer, None
         if writer is not None:
             trio.lowlevel.reschedule(writer)
+        elif self._is_writer_free:
+            self._nursery.start_soon(self._closing, self._write)
+        self._is_writer_free = False
 
     def _forget_writer(self, _: object) -> trio.lowlevel.Abort:
-        self._writer = None
+        self._writer, self._is_writer_free = None, False
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def _write(self) -> None:
         core, outbox = self.core, self.core.outbox
         while not (core.is_finished and not self._unsent):
             if not (outbox.is_pending or self._unsent):
-                self._writer = trio.lowlevel.current_task()
+                self._writer, self._is_writer_free = trio.lowlevel.current_task(), True
                 await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
                 continue
             if not self._unsent:

@@ -1,0 +1,141 @@
+"""From a failed probe to the verdict: how soon, and not too soon."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from tests.protocols.swim_clusters import Members, alive, sent, stated, swim
+from trionet.profiles import LAN
+from trionet.protocols.digest import hash_of_name
+from trionet.protocols.effects import Send
+from trionet.protocols.members import Members as Table
+from trionet.protocols.statements import State, Statement
+from trionet.protocols.swim_events import MemberChange
+from trionet.protocols.swim_messages import News, PingReq
+from trionet.protocols.swim_settings import SwimOptions
+
+DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 101))]
+
+
+def _suspected(by: str) -> Statement:
+    return stated("d", State.SUSPECT, suspected_by=[by])
+
+
+def test_one_who_hears_of_a_suspicion_confirms_it_to_those_who_hold_it_within_a_probe_timeout_or_so() -> None:
+    core = swim("a", *"bcdefg")
+    core.receive("b", _suspected("b"), 1.0)
+    relays: list[str] = []
+    confirmed: list[str] = []
+    now = 1.0
+    while not confirmed:
+        now = core.next_deadline()
+        effects = core.on_timer(now)
+        asked = [one for one in effects if isinstance(one, Send) and isinstance(one.message, PingReq)]
+        relays += [one.to for one in asked if isinstance(one.message, PingReq) and one.message.target == "d"]
+        confirmed += [
+            one.to
+            for one in effects
+            if isinstance(one, Send) and isinstance(one.message, Statement) and one.message.suspected_by == ("a", "b")
+        ]
+    assert len(set(relays)) == LAN.indirect_probes
+    assert "b" in confirmed
+    assert now - 1.0 < 1.5 * LAN.probe_timeout_s
+
+
+def test_one_who_hears_of_a_suspicion_and_has_an_answer_confirms_nothing() -> None:
+    core = swim("a", *"bcdefg")
+    core.receive("b", _suspected("b"), 1.0)
+    core.receive("d", alive("d", 1), 1.2)
+    while (now := core.next_deadline()) < 2.5:
+        told = [one for one in sent(core.on_timer(now)) if isinstance(one, Statement) and one.name == "d"]
+        assert not [one for one in told if one.suspected_by]
+
+
+def _news(statement: Statement) -> tuple[list[float], int]:
+    """Return when a node sends its news about a statement, and to how many at first."""
+    core = swim("a", *(f"m{number}" for number in range(50)), "d")
+    core.receive("m1", statement, 1.0)
+    times: list[float] = []
+    first = 0
+    while (now := core.next_deadline()) < 1.5:
+        count = sum(isinstance(one, News) for one in sent(core.on_timer(now)))
+        first = first or count
+        times += [now] if count else []
+    return times, first
+
+
+def test_a_suspicion_and_a_failure_go_to_more_members_than_other_news_and_at_once() -> None:
+    for state in (State.SUSPECT, State.DEAD):
+        times, first = _news(stated("d", state, suspected_by=["m1"]))
+        assert first == 2 * LAN.gossip_nodes
+        assert times[0] < 1.0 + LAN.gossip_interval_s / 5
+    assert _news(alive("new"))[1] == LAN.gossip_nodes
+
+
+def test_the_next_one_on_the_circle_is_watched_while_the_nearest_is_suspected() -> None:
+    table = Table(alive("me"), 0.0, Random(1), DATAGRAMS_ONLY)
+    names = [f"m{number}" for number in range(9)]
+    for name in names:
+        table.put(alive(name), 0.0)
+    mine = hash_of_name("me")
+    nearest, second, *_ = sorted(names, key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
+    first = table.trusted_on_circle()
+    assert first is not None
+    assert first.name == nearest
+    table.put(stated(nearest, State.SUSPECT), 1.0)
+    after = table.trusted_on_circle()
+    assert after is not None
+    assert after.name == second
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_member_that_stands_still_for_two_seconds_does_not_count_as_failed(seed: int) -> None:
+    members = Members(seed, 30, options=DATAGRAMS_ONLY)
+    random = members.cluster.random_for("stalls")
+    for number, name in enumerate(members.names[:10]):
+        members.cluster.at(2 + 3 * number + random.random(), members.cluster.pause, name, 2.0)
+    members.cluster.run(40)
+    assert members.order.of(MemberChange.SUSPECTED)
+    assert members.order.of(MemberChange.FAILED) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(3, 101))
+def test_no_member_fails_falsely_while_a_third_of_the_datagrams_is_lost(seed: int) -> None:
+    members = Members(seed, 50, loss=0.3, options=DATAGRAMS_ONLY)
+    members.cluster.run(60)
+    assert members.order.of(MemberChange.FAILED) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(3, 101))
+def test_no_healthy_member_fails_while_others_stall(seed: int) -> None:
+    members = Members(seed, 50, options=DATAGRAMS_ONLY)
+    random = members.cluster.random_for("stalls")
+    stalled = members.names[:5]
+    for name in stalled:
+        for at in (2, 25, 50):
+            members.cluster.at(at + random.random(), members.cluster.pause, name, random.uniform(5, 20))
+    members.cluster.run(90)
+    assert {name for _, _, name in members.order.of(MemberChange.FAILED)} <= set(stalled)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 101))
+def test_no_member_fails_while_all_run_late_again_and_again(seed: int) -> None:
+    """As processes that share too few processors: each stands still for up to 1.2 s about every second."""
+    members = Members(seed, 50, loss=0.02, options=DATAGRAMS_ONLY)
+    random = members.cluster.random_for("stalls")
+
+    def stall(name: str) -> None:
+        length_s = min(1.2, random.expovariate(4.0))
+        members.cluster.pause(name, length_s)
+        members.cluster.at(members.cluster.now + length_s + random.expovariate(1.0), stall, name)
+
+    for name in members.names:
+        members.cluster.at(random.uniform(0, 3), stall, name)
+    members.cluster.run(60)
+    assert members.order.of(MemberChange.FAILED) == []

@@ -104,10 +104,13 @@ class _MemoryLink(Link):
         self._is_reset = True
         self.abort(reason)
 
+    def _handle_closed(self, event: Closed) -> None:
+        if event.outgoing:  # first: the calls that were sent at once end in the next step
+            self._transport.note_loss(self.node, event.reason)
+        super()._handle_closed(event)
+
     def disconnect(self, event: Closed) -> None:
         """Reset the connection."""
-        if event.outgoing:
-            self._transport.note_loss(self.node, event.reason)
         if not self._is_reset:
             self._lane.send("reset", b"")
         self._lane.on_room = self._lane.on_dead = None

@@ -1,5 +1,7 @@
 """One call to each of many node processes at once, until all have answered, against the reference.
 
+Calls to twenty of the nodes are compared with those to as many processes of a pool of `multiprocessing`, over pipes.
+
 The nodes of both live through all rounds. The caller is a new process in each round, so that its first fan-out has to
 make the connections; the following ones use them.
 """
@@ -13,7 +15,7 @@ import msgspec
 
 from .installs import NODE_ENVIRONMENT, NotInstalled, install_npm
 from .reference import PACKAGE, script
-from .results import Goal, Result, median, percentile, ratio
+from .results import Result, median, percentile, ratio, ratios
 from .workers import WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
@@ -24,7 +26,19 @@ __all__ = ["command_of", "run_fanout"]
 _TIMES: Final = 30
 _FLEET_START_S: Final = 300.0
 _LIMIT_S: Final = 180.0
-_TITLES: Final = {"link": "trionet, link", "reference": PACKAGE}
+_FEW: Final = 20
+_TITLES: Final = {
+    "link": "trionet, link",
+    "reference": PACKAGE,
+    "few": f"trionet, link, {_FEW} nodes",
+    "pool": f"multiprocessing, a Pool of {_FEW}",
+}
+_GOALS: Final = (
+    ("fan-out on connections that are there, against the reference", "then_ms", "link", "reference", 0.2),
+    ("first fan-out, with connecting, against the reference", "first_ms", "link", "reference", 1 / 3),
+    (f"fan-out to {_FEW} nodes, against a Pool over pipes", "then_ms", "few", "pool", 0.9),
+)
+"""What, by which measure, whose, against whom, and the greatest ratio."""
 
 
 def command_of(peer: str, what: str, options: dict[str, Any]) -> list[str]:
@@ -62,15 +76,19 @@ async def run_fanout(settings: Settings) -> Result:
         for number in range(settings.rounds):
             settings.say(f"fanout: round {number + 1} of {settings.rounds}")
             for peer in list(fleets)[:: 1 if number % 2 else -1]:
-                await _measure(peer, fleets[peer], result)
+                await _measure(peer, command_of(peer, "fan", {"nodes": fleets[peer]}), result)
+            if "link" in fleets:
+                few = command_of("link", "fan", {"nodes": fleets["link"][:_FEW]})
+                pool = python_worker("peers.pool_fan", "run", {"processes": _FEW})
+                for peer, command in [("few", few), ("pool", pool)][:: 1 if number % 2 else -1]:
+                    await _measure(peer, command, result)
     _summarize(list(fleets), result)
     return result
 
 
-async def _measure(peer: str, nodes: list[Any], result: Result) -> None:
+async def _measure(peer: str, command: list[str], result: Result) -> None:
     seconds: list[float] = []
     try:
-        command = command_of(peer, "fan", {"nodes": nodes})
         async with open_worker(f"the caller of {_TITLES[peer]}", command, env=NODE_ENVIRONMENT) as caller:
             seconds = (await caller.ask("fan_out", times=_TIMES + 1, limit_s=_LIMIT_S))["seconds"]
     except WorkerFailed as exc:
@@ -86,14 +104,13 @@ async def _measure(peer: str, nodes: list[Any], result: Result) -> None:
 
 def _summarize(peers: list[str], result: Result) -> None:
     first, then, tail = (result.samples.get(measure, {}) for measure in ("first_ms", "then_ms", "then_p99_ms"))
-    for peer in peers:
+    for peer in [*peers, *(other for other in ("few", "pool") if other in then)]:
+        against = "reference" if peer in ("link", "reference") else "pool"
         row: list[Any] = [_TITLES[peer]]
         for samples in (first, then):
-            row += [
-                median(samples[peer]),
-                ratio(samples[peer], samples["reference"]) if "reference" in samples else None,
-            ]
+            row += [median(samples[peer]), ratio(samples[peer], samples.get(against, []))]
         result.rows.append([*row, median(tail[peer])])
-    for what, samples in (("fan-out on connections that are there", then), ("first fan-out, with connecting", first)):
-        measured = ratio(samples["link"], samples["reference"]) if {"link", "reference"} <= samples.keys() else None
-        result.goals.append(Goal(f"{what}, against the reference", 1 / 3, at_least=False, measured=measured))
+    for what, measure, peer, other, limit in _GOALS:
+        measured = result.samples.get(measure, {})
+        found = ratios(measured.get(peer, []), measured.get(other, []))
+        result.watch(what, found, at_least=False, limit=limit)

@@ -122,6 +122,7 @@ async def install_npm(package: str, *, may_install: bool) -> str:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             raise NotInstalled(f"there is no {program} on this machine")
+        await _run([program, "--version"])  # it may be a broken shim
     description = NODE / "node_modules" / package / "package.json"
     if not description.exists():
         if not may_install:

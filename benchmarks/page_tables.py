@@ -96,9 +96,9 @@ TABLES: Final[dict[str, Table | Pivot]] = {
         {
             "": "[peer]",
             "the first, with connecting": "[first ms] ms",
-            "x reference": "[x ref]",
+            "x reference, or Pool": "[x ref]",
             "then": "[then ms] ms",
-            " x reference": "[then ms x ref]",
+            " x reference, or Pool": "[then ms x ref]",
             "p99": "[p99 ms] ms",
         },
         {"@brown-ds/distribution": "reference"},

@@ -66,8 +66,8 @@ class Pivot(msgspec.Struct, frozen=True):
                 *names, measure = found.groups()
                 gathered.setdefault(tuple(names), {})[measure] = cells
         lines = [list(self.columns), ["---"] * len(self.columns)]
-        for names, rows in gathered.items():
-            lines.append([_gathered(form.format(*names), measured, rows) for form in self.columns.values()])
+        for key, rows in gathered.items():
+            lines.append([_gathered(form.format(*key), measured, rows) for form in self.columns.values()])
         return f"{lines_of_table(lines)}\n\n{measured.run}"
 
 

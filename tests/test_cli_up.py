@@ -21,6 +21,7 @@ from tests.launchers.families import Family, marked_family
 from tests.node_processes import ROOT, clean_environment
 from tests.waiting import DEADLINE_S, is_listening, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote, TrionetError, open_node
+from trionet.cli.up import main
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -266,6 +267,12 @@ async def test_progress_is_shown_on_a_terminal(up: Start) -> None:
 
 
 REFUSED = {
+    "an unknown launcher": (["1", "--launcher", "kubernetes"], "there is no 'kubernetes'"),
+    "listening beyond loopback": (["1", "--config", '{"ip": "0.0.0.0"}'], "refusing to listen on 0.0.0.0"),
+    "detached nodes": (["1", "--config", '{"detach": true}'], "detach"),
+}
+
+REFUSED_WHILE_READING = {
     "no number": ([], "N"),
     "a number that is none": (["some"], "N"),
     "no node": (["0"], "N is a positive number, not 0"),
@@ -275,9 +282,6 @@ REFUSED = {
     "ports out of range": (["2", "--port-from", "65535"], "there are no 2 ports from 65535 on"),
     "an unknown key": (["1", "--config", '{"prot": 80}'], "prot"),
     "a missing file": (["1", "--config", "nowhere.toml"], "nowhere.toml"),
-    "an unknown launcher": (["1", "--launcher", "kubernetes"], "there is no 'kubernetes'"),
-    "listening beyond loopback": (["1", "--config", '{"ip": "0.0.0.0"}'], "refusing to listen on 0.0.0.0"),
-    "detached nodes": (["1", "--config", '{"detach": true}'], "detach"),
 }
 
 
@@ -289,6 +293,19 @@ async def test_wrong_usage_is_one_line_and_status_2(up: Start, arguments: list[s
     assert line.startswith("trionet up: ")
     assert reason in line
     assert await command.read_line() == ""
+
+
+@pytest.mark.parametrize(("arguments", "reason"), REFUSED_WHILE_READING.values(), ids=list(REFUSED_WHILE_READING))
+def test_what_is_refused_while_it_is_read_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)  # in this process, which is much faster; it comes no further than the arguments
+    output, errors = capsys.readouterr()
+    assert (caught.value.code, output) == (2, "")
+    (line,) = errors.splitlines()
+    assert line.startswith("trionet up: ")
+    assert reason in line
 
 
 async def test_the_nodes_are_one_cluster_which_sees_one_fail(up: Start) -> None:

@@ -16,13 +16,13 @@ from tests.launchers.misfit import (
     SERVICES,
     ask,
     ask_in_vain,
+    block_at_start,
     fail_to_start,
     give_up,
     leave,
     note,
     say_and_exit,
     sleep_at_start,
-    spin_at_start,
     spin_file,
     stop_soon,
 )
@@ -143,7 +143,7 @@ async def test_a_node_that_stops_itself_in_on_start_has_booted_and_ended(parent:
 
 
 @each_launcher
-@pytest.mark.parametrize("on_start", [sleep_at_start, spin_at_start])
+@pytest.mark.parametrize("on_start", [sleep_at_start, block_at_start])
 async def test_a_cancelled_spawn_stops_the_node_that_is_booting(
     parent: Node,
     family: Family,
@@ -159,7 +159,7 @@ async def test_a_cancelled_spawn_stops_the_node_that_is_booting(
     before = family.pids()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parent.local.status.spawn, misfit(launcher, on_start=on_start, stop_grace_s=0))
-        if on_start is spin_at_start:
+        if on_start is block_at_start:
             await wait_until((tmp_path / "pid").exists)
         else:
             await wait_until(lambda: family.pids() > before)
@@ -210,7 +210,7 @@ async def test_a_node_whose_event_loop_is_blocked_is_killed_when_the_block_is_le
         async with open_node(NodeConfig(stop_grace_s=0)) as node, trio.open_nursery() as nursery:
             for launcher in LAUNCHERS:
                 address = await node.local.status.spawn(misfit(launcher, stop_grace_s=0))
-                nursery.start_soon(ask, node, address, "spin", str(tmp_path / launcher))
+                nursery.start_soon(ask, node, address, "block", str(tmp_path / launcher))
             await wait_until(lambda: len(list(tmp_path.iterdir())) == len(LAUNCHERS))
             nursery.cancel_scope.cancel()
         assert not family.pids()

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.node_processes import ROOT, clean_environment
-from trionet import trio_internals
+from trionet import trio_internals, trio_tasks
 from trionet.simulation.running import deterministic
 
 HIDDEN = ["-p", "tests.hidden_internals", "-p", "no:cacheprovider", "-q"]
@@ -55,6 +55,8 @@ def test_the_installed_trio_needs_no_fallback() -> None:
 
     trio.run(main, clock=trio.testing.MockClock())
     assert trio_internals.time_left_s.__name__ == "_time_left_of_scopes_s"
+    assert trio_tasks.is_as_entered.__name__ == "_is_as_entered"
+    assert trio_tasks.wait_woken.__name__ == "_wait_by_message"
 
 
 def test_a_simulation_whose_tasks_run_in_no_known_order_warns(monkeypatch: pytest.MonkeyPatch) -> None:

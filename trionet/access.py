@@ -32,8 +32,8 @@ _log = limited_log(__name__)
 _PROTOCOLS: Final = frozenset({("membership", "packet"), ("membership", "unreachable"), ("keys", "exchange")})
 """The local methods by which the protocols of the nodes go: a policy that denied them would split the cluster."""
 
-_PLACELESS: Final = frozenset({"token", "anyone"})
-"""The kinds of principals whose names don't tell where they are."""
+_NO_MEMBERS: Final = frozenset({"token", "anyone"})
+"""The kinds of principals that are no members. Their names don't tell where they are, either."""
 
 
 class Access:
@@ -74,6 +74,8 @@ class Access:
     def check(self, call: Call, *, is_read: bool) -> None:
         """Raise `NotPermitted` unless a call may run; `is_read`: whether its method only reads."""
         principal = call.principal or ANYONE
+        if self._policy is None and call.forwarder is None and principal.kind not in _NO_MEMBERS:
+            return  # so are most
         for who in (principal,) if call.forwarder is None else (call.forwarder, principal):
             reason = "" if who is self.own else self._reason_against(who, call, is_read)
             if reason:
@@ -103,7 +105,7 @@ class Access:
         what = f"{call.gid}/{call.service}/{call.method}"
         by = "" if call.forwarder is None else f", forwarded by {call.forwarder},"
         name, place = call.principal or ANYONE, call.client or call.caller
-        whom = f"{name} at {place}" if place and not by and name.kind in _PLACELESS else str(name)
+        whom = f"{name} at {place}" if place and not by and name.kind in _NO_MEMBERS else str(name)
         text = "the call of %s by %s%s was refused: %s, as %s"
         _log.warning(text, what, whom, by, reason, who, extra=_fields(whom, what, call))
         # The reasons of a policy are the operator's own.

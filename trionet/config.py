@@ -23,7 +23,7 @@ from .codec import register_type
 from .config_checks import check_on_start, check_references, check_rollout, checked_policy_setting, refuse_key
 from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
-from .identity import NodeAddress, check_cluster, checked_destination, checked_host, is_loopback
+from .identity import NodeAddress, check_cluster, checked_destination, checked_host, is_loopback, is_unspecified
 from .import_paths import is_reference, reference_to
 from .limits import Limits
 from .profiles import PROFILES
@@ -51,7 +51,6 @@ _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("text", "json"),
 }
-_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  it is refused, not used
 CERTIFICATE_FILES = ("certificate_file", "private_key_file", "ca_file")
 
 
@@ -85,7 +84,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     Attributes:
         ip: the address to listen on. Other addresses than loopback need a key, or `insecure`.
         port: the TCP port to listen on; 0 picks a free one.
-        advertise_ip: the address that other nodes connect to, if not `ip`; required if `ip` is ``0.0.0.0`` or ``::``.
+        advertise_ip: the address that other nodes connect to, or the network interface that has it; if `ip` is
+            ``0.0.0.0`` or ``::``, by default that of the route to the nodes of `join`.
         on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
             path ``"package.module:function"``, sync or async. To a spawned process a callable without an import path
             goes by value, with the extra ``code``.
@@ -162,7 +162,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """Check every setting, and copy containers."""
         for setting, (converter, default) in _converters().items():
             value = getattr(self, setting)
-            if value is not default:
+            if type(value) is not type(default) or value != default:
                 self._set(setting, _typed(setting, converter, value))
         self._check_addresses()
         check_on_start(self.on_start)
@@ -223,7 +223,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
                 f"Make a key with 'trionet keys new FILE', and set key_file (--key-file); or listen on 127.0.0.1; or "
                 f"set insecure=True (--insecure) if the network itself keeps others out"
             )
-        if self.ip in _UNSPECIFIED and not self.advertise_ip:
+        if is_unspecified(self.ip) and not self.advertise_ip and not self.join:
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
 
     @property

@@ -29,6 +29,7 @@ __all__ = [
     "checked_destination",
     "checked_host",
     "is_loopback",
+    "is_unspecified",
     "members_by_sid",
     "sid_of",
 ]
@@ -271,6 +272,12 @@ def is_loopback(ip: str) -> bool:
     address = _parsed(ip)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return ip == "localhost" or (address is not None and (mapped or address).is_loopback)
+
+
+def is_unspecified(ip: str) -> bool:
+    """Return whether `ip` stands for all addresses of a machine."""
+    address = _parsed(ip)
+    return address is not None and address.is_unspecified
 
 
 def _parsed(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -36,7 +36,7 @@ _NURSERY_END: Final = "NurseryManager.__aexit__"
 # Only the identity of these is used.
 _RUNS_HANDLER: Final = frozenset(
     method.__code__
-    for method in (PreparedCall.finish, PreparedCall._one_by_one, PreparedCall._close)  # noqa: SLF001
+    for method in (PreparedCall.run, PreparedCall._one_by_one, PreparedCall._close)  # noqa: SLF001
 )
 _RUNS_STREAM: Final = LinkServer._run_stream.__code__  # noqa: SLF001
 _SENDS_ITEM: Final = LinkServer._send_item.__code__  # noqa: SLF001

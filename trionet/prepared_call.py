@@ -66,7 +66,7 @@ class PreparedCall(CountedCall):
         started_at: the time of its begin on Trio's clock; set, by whoever runs it, where its handler may wait.
     """
 
-    __slots__ = ("_args", "_deadline", "_kwargs", "_router", "started_at")
+    __slots__ = ("_args", "_deadline", "_ending", "_kwargs", "_router", "started_at")
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class PreparedCall(CountedCall):
         else:
             self._begun_ns = begin_timed(ok, router.counts.now_ns())
         self.started_at: float
+        self._ending: Ending | None  # once the method has ended
         self._router = router
         self._args = args
         self._kwargs = kwargs
@@ -131,7 +132,7 @@ class PreparedCall(CountedCall):
         return CurrentCall(self.call, self._deadline)
 
     def abandon(self) -> None:
-        """Handle that what `begin` has returned is never awaited."""
+        """Handle that what `begin` has returned is never awaited, or that `run` was cancelled from outside."""
 
     def begin(self) -> Any:
         """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
@@ -173,13 +174,31 @@ class PreparedCall(CountedCall):
         )
         return await value if is_awaitable(value) else value
 
-    @handles_calls
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
-        """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
+        """Run the method to its end inside `scope`; see `run`.
+
+        Raises the errors of `run`.
 
         Raises:
             CallTimeout: the deadline is over.
+            CallCancelled: another than its caller has cancelled it.
             HandlerCancelled: `scope` was cancelled.
+        """
+        try:
+            with scope:
+                return await self.run(scope, awaitable)
+        except RuntimeError as exc:  # Trio's: the handler has left scopes open
+            _reraise(exc)
+        raise self.cut_short()
+
+    @handles_calls
+    async def run(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
+        """Run the method, or the awaitable that `begin` returned, to its end; return its value.
+
+        Where `scope`, which the caller has entered, catches its cancellation, the error is that of `cut_short`. `scope`
+        has the call's deadline until the method has ended.
+
+        Raises:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
@@ -189,23 +208,23 @@ class PreparedCall(CountedCall):
         running[self] = scope
         token = position.set(self)
         try:
-            with scope:
-                method = self.method
-                if awaitable is None:
-                    awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                value: Any = await awaitable if is_awaitable(awaitable) else awaitable
-                if method.lower is not None:
-                    value = method.lower(value)
-                self.note_success()
-                return value
+            method = self.method
+            if awaitable is None:
+                awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
+            value: Any = await awaitable if is_awaitable(awaitable) else awaitable
+            if method.lower is not None:
+                value = method.lower(value)
+            self.note_success()
+            return value
         except BaseException as exc:
             self.note_failure(exc)
             _reraise(exc)
         finally:
+            if self._deadline != math.inf:
+                scope.deadline = math.inf
             position.reset(token)
             del running[self]
-            ending = self._router.endings.end(self) if self._router.endings else None
-        raise self._cut_short(ending)
+            self._ending = self._router.endings.end(self) if self._router.endings else None
 
     @asynccontextmanager
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -234,8 +253,8 @@ class PreparedCall(CountedCall):
         finally:
             position.reset(token)
             del running[self]
-            ending = self._router.endings.end(self) if self._router.endings else None
-        raise self._cut_short(ending)
+            self._ending = self._router.endings.end(self) if self._router.endings else None
+        raise self.cut_short()
 
     @handles_calls
     async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
@@ -258,10 +277,11 @@ class PreparedCall(CountedCall):
         except BaseException as exc:
             _reraise(exc)
 
-    def _cut_short(self, ending: Ending | None) -> Exception:
-        if ending is not None:
+    def cut_short(self) -> Exception:
+        """Return the error of a call whose scope has caught its cancellation."""
+        if self._ending is not None:
             self.note_end("cancelled")
-            return CallCancelled(ending.reason)
+            return CallCancelled(self._ending.reason)
         if trio.current_time() >= self._deadline:
             self.note_end("timeout")
             return CallTimeout(f"{self.name} ran out of time")

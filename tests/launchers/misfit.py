@@ -30,6 +30,7 @@ __all__ = [
     "Misfit",
     "ask",
     "ask_in_vain",
+    "block_at_start",
     "fail_to_start",
     "say_and_exit",
     "speak_up",
@@ -62,6 +63,12 @@ class Misfit:
     def spin(self, file: str) -> None:
         """Block the event loop for ever, and the interpreter as far as one can."""
         _spin(file)
+
+    @rpc
+    def block(self, file: str) -> None:
+        """Block the event loop for ever, without a processor."""
+        _write(file)
+        time.sleep(600)
 
     @rpc
     async def linger(self, seconds: float, file: str) -> None:
@@ -176,6 +183,12 @@ def fail_to_start(node: Node) -> None:
 def spin_at_start(node: Node) -> NoReturn:
     """An `on_start` that never returns."""
     _spin(os.environ[_SPIN_FILE_VARIABLE])
+
+
+def block_at_start(node: Node) -> None:
+    """An `on_start` that never returns, and takes no processor."""
+    _write(os.environ[_SPIN_FILE_VARIABLE])
+    time.sleep(600)
 
 
 def say_and_exit(node: Node) -> NoReturn:

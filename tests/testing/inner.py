@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["WITHOUT_MODE", "WITH_MODE", "replay", "section_of", "traces_of", "write"]
 
-WITH_MODE = "[pytest]\ntrio_mode = true\nfilterwarnings = error\naddopts = --strict-markers\n"
-WITHOUT_MODE = "[pytest]\nfilterwarnings = error\naddopts = --strict-markers\n"
+_OPTIONS = "filterwarnings = error\naddopts = --strict-markers -p no:schemathesis\n"  # it takes half a second to import
+WITH_MODE = f"[pytest]\ntrio_mode = true\n{_OPTIONS}"
+WITHOUT_MODE = f"[pytest]\n{_OPTIONS}"
 
 _HEAD = """\
 import pytest

@@ -211,9 +211,8 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        parent, trace = "", b""
+        parent, trace, place = "", b"", position.get()
         if depth is None:
-            place = position.get()
             if place is None:
                 depth = 0
             else:
@@ -228,7 +227,7 @@ class Comm:
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
             depth,
-            None if is_own else self.forwarded(),
+            None if is_own or place is None else self.forwarded(),
             parent,
             trace,
             blobs,

@@ -76,11 +76,13 @@ class _RecordedHandler:
 class _RecordedCall:
     """A `PreparedCall` that records its begin and end."""
 
-    __slots__ = ("_call", "_node", "_prepared", "_trace", "begin", "method", "started_at")
+    __slots__ = ("_call", "_node", "_prepared", "_trace", "abandon", "begin", "cut_short", "method", "started_at")
 
     def __init__(self, trace: Trace, node: NodeAddress, call: Call, prepared: PreparedCall) -> None:
         self.method: Method = prepared.method
         self.begin = prepared.begin
+        self.cut_short = prepared.cut_short
+        self.abandon = prepared.abandon
         self._trace = trace
         self._node = node
         self._call = call
@@ -92,11 +94,11 @@ class _RecordedCall:
         caller = "" if call.caller is None else trace.name(call.caller)
         trace.add(kind, trace.name(self._node), caller, f"{call.gid}/{call.service}/{call.method}", call.id)
 
-    async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
+    async def run(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
         self._record("begin")
         self._prepared.started_at = self.started_at
         try:
-            return await self._prepared.finish(scope, awaitable)
+            return await self._prepared.run(scope, awaitable)
         finally:
             self._record("end")
 

@@ -29,8 +29,8 @@ __all__ = ["deterministic", "run", "run_virtually"]
 T = TypeVar("T")
 
 _MOST_OBJECTS: Final = 200_000
-"""The number of new objects after which the garbage collector runs. A simulation leaves next to no garbage in cycles, and
-a collection also empties the processor's caches: with 10,000 it takes a sixth of the time."""
+"""The number of new objects after which the garbage collector runs. A simulation leaves next to no garbage in cycles,
+and a collection also empties the processor's caches: with 10,000 it takes a sixth of the time."""
 
 
 def deterministic(seed: int) -> AbstractContextManager[None]:

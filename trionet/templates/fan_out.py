@@ -93,7 +93,7 @@ async def collect(
                 if gathering is None or not gathering.send(sid, node):
                     nursery.start_soon(call_one, sid, node, functools.partial(call, node))
             if gathering is not None:
-                await _gather(gathering, outcomes, convert, functools.partial(nursery.start_soon, call_one))
+                await _gather(gathering, outcomes, convert, lambda *args: nursery.start_soon(call_one, *args))
     except trio.Cancelled as exc:
         if not partial or exc.source != "deadline":
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from trionet.errors import TrionetError
 from trionet.prepared_call import HandlerCancelled, PreparedCall, is_awaitable
 
 if TYPE_CHECKING:
@@ -68,9 +69,30 @@ class TracedCall(PreparedCall):
         return super()._begin()
 
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
-        """Run the method to its end; see `PreparedCall.finish`."""
-        with self._spanning():
+        """Run the method to its end inside `scope`; see `PreparedCall.finish`."""
+        try:
             return await super().finish(scope, awaitable)
+        except BaseException as exc:
+            self._ended(exc)
+            raise
+
+    async def run(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
+        """Run the method to its end; see `PreparedCall.run`. Where it is cancelled, others end the span."""
+        self._started()
+        try:
+            with self._telemetry.attached(self._context):
+                value = await super().run(scope, awaitable)
+        except TrionetError as exc:
+            self._ended(exc)
+            raise
+        self._ended(None)
+        return value
+
+    def cut_short(self) -> Exception:
+        """End the span with the error that it returns; see `PreparedCall.cut_short`."""
+        error = super().cut_short()
+        self._ended(error)
+        return error
 
     @asynccontextmanager
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -80,7 +102,7 @@ class TracedCall(PreparedCall):
                 yield items
 
     def abandon(self) -> None:
-        """Handle that the awaitable of `begin` is never awaited; see `PreparedCall.abandon`."""
+        """Handle that it has ended in no other way; see `PreparedCall.abandon`."""
         self._ended(HandlerCancelled())
 
     @contextmanager

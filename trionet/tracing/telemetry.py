@@ -121,7 +121,8 @@ class Telemetry:
         except BaseException as exc:  # a sampler's or a processor's
             pass_endings(exc)
             _log.warning("a span could not be started: %s", described(exc))
-            return self._trace.INVALID_SPAN
+            invalid: Span = self._trace.INVALID_SPAN
+            return invalid
 
     def end(self, span: Span, exc: BaseException | None, role: Role) -> None:
         """End a span, with the outcome of its call.
@@ -154,17 +155,17 @@ class Telemetry:
 
     def within(self, span: Span) -> Context:
         """Return the current context, with `span` as the parent of further spans."""
-        return self._trace.set_span_in_context(span)
+        context: Context = self._trace.set_span_in_context(span)
+        return context
 
     def beneath(self, trace: bytes, span: Span | None = None) -> Context:
         """Return a new context, with the parent `span`, or else `trace`, in the form of a frame, or else none."""
-        nothing = self._context.Context()
+        context: Context = self._context.Context()
+        if span is None and (parent := self._remote(trace)) is not None:
+            span = self._trace.NonRecordingSpan(parent)
         if span is not None:
-            return self._trace.set_span_in_context(span, nothing)
-        parent = self._remote(trace)
-        if parent is None:
-            return nothing
-        return self._trace.set_span_in_context(self._trace.NonRecordingSpan(parent), nothing)
+            context = self._trace.set_span_in_context(span, context)
+        return context
 
     def encoded(self, span: Span) -> bytes:
         """Return the trace context of a span in the form of a frame; empty for an invalid one."""

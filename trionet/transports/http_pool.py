@@ -9,6 +9,7 @@ carries no request.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -121,7 +122,7 @@ class Pool(httpx.AsyncBaseTransport):
             await connection.aclose()
         with trio.move_on_after(self._connect_timeout_s):
             stream = await self._connections.connect(self._node)
-            return httpcore.AsyncHTTP11Connection(self._origin, stream, keepalive_expiry=_KEEPALIVE_S)
+            return _Connection(self._origin, stream)
         raise httpx.ConnectTimeout("it took too long")
 
     async def put_back(self, connection: httpcore.AsyncHTTP11Connection) -> None:
@@ -143,6 +144,14 @@ class Pool(httpx.AsyncBaseTransport):
         for connection in [*self._in_use, *(kept for kept, _ in self._idle)]:
             await connection.aclose()
         self._idle.clear()
+
+
+class _Connection(httpcore.AsyncHTTP11Connection):
+    """A connection without a lock, which takes two scheduler passes per request: a slot has one request at a time."""
+
+    def __init__(self, origin: httpcore.Origin, stream: httpcore.AsyncNetworkStream) -> None:
+        super().__init__(origin, stream, keepalive_expiry=_KEEPALIVE_S)
+        self._state_lock = contextlib.nullcontext()  # type: ignore[assignment]  # used as a context manager alone
 
 
 class _Body(httpx.AsyncByteStream):

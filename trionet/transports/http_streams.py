@@ -16,7 +16,7 @@ import trio
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["PlainStream", "TLSStream"]
+__all__ = ["PlainStream", "TLSStream", "tls_object"]
 
 _JOINED_BYTES: Final = 64 * 1024
 """Shorter parts are copied into one."""
@@ -124,5 +124,5 @@ def _has_input(sock: socket.socket) -> bool:
 
 def tls_object(stream: trio.SSLStream[trio.SocketStream]) -> ssl.SSLObject:
     """Return the standard library's part of a stream."""
-    found: ssl.SSLObject = stream._ssl_object  # type: ignore[attr-defined]  # noqa: SLF001  it has no public name
+    found: ssl.SSLObject = stream._ssl_object  # noqa: SLF001  it has no public name
     return found

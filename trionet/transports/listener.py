@@ -19,6 +19,8 @@ from trionet.forks import keep_from_forks
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log, peer_ip
 
+from .advertised import advertised_ip
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -186,16 +188,30 @@ async def open_listener(config: NodeConfig) -> Listener:
         if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
             raise AddressInUse(f"{wanted} is already in use") from exc
         raise ConfigError(f"can't listen on {wanted}: {getattr(exc, 'strerror', None) or exc}") from exc
-    address = NodeAddress(config.advertise_ip or config.ip, listeners[0].socket.getsockname()[1])
-    return Listener(listeners, address, _connection_limit(config.max_connections))
+    return await _listener_of(config, listeners)
 
 
-def shared_listener(config: NodeConfig, socks: Sequence[socket.socket]) -> Listener:
-    """Listen on sockets of one port number that another process has opened, and goes on to use."""
+async def _listener_of(
+    config: NodeConfig, listeners: list[trio.SocketListener], *, is_shared: bool = False
+) -> Listener:
+    ip, port, *_ = listeners[0].socket.getsockname()
+    try:
+        address = NodeAddress(await advertised_ip(config, ip), port)
+    except ConfigError:
+        for listener in listeners:
+            listener.socket.close()
+        raise
+    return Listener(listeners, address, _connection_limit(config.max_connections), is_shared=is_shared)
+
+
+async def shared_listener(config: NodeConfig, socks: Sequence[socket.socket]) -> Listener:
+    """Listen on sockets of one port number that another process has opened, and goes on to use.
+
+    Raises:
+        ConfigError: the address to advertise is not known.
+    """
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in socks]
-    ip, port, *_ = socks[0].getsockname()
-    limit = _connection_limit(config.max_connections)
-    return Listener(listeners, NodeAddress(config.advertise_ip or ip, port), limit, is_shared=True)
+    return await _listener_of(config, listeners, is_shared=True)
 
 
 async def _bound(sockaddrs: Sequence[tuple[int, Any]], port: int) -> list[trio.socket.SocketType]:

@@ -52,7 +52,7 @@ _log = limited_log(__name__)
 
 _FIRST_BYTES = 4096
 _TLS_FIRST = b"\x16"  # of a ClientHello
-_WEB = "trionet.transports.web"
+_WEB = "trionet.transports.web"  # its import takes a tenth of a second; nodes without HTTP never do it
 
 
 class NetworkEndpoint:
@@ -199,7 +199,6 @@ class NetworkEndpoint:
         ``on_proven()`` is called with each request that has a valid token or signature.
         """
         if _WEB not in sys.modules:
-            # It takes a tenth of a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)

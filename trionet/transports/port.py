@@ -44,18 +44,18 @@ async def open_port(
         ConfigError: the address is not this machine's, or its port needs privileges.
     """
     if passed:
-        return _on_passed(config, passed, has_datagrams=has_datagrams)
+        return await _on_passed(config, passed, has_datagrams=has_datagrams)
     for _ in range(0 if config.port else _NUMBERS_TRIED - 1):
         with contextlib.suppress(AddressInUse):  # a number that is free for TCP may be in use for UDP
             return _with_datagrams(await open_listener(config), has_datagrams=has_datagrams)
     return _with_datagrams(await open_listener(config), has_datagrams=has_datagrams)
 
 
-def _on_passed(
+async def _on_passed(
     config: NodeConfig, passed: Sequence[socket.socket], *, has_datagrams: bool
 ) -> tuple[Listener, UDPDatagrams | None]:
     for_datagrams = [sock for sock in passed if sock.type == socket.SOCK_DGRAM]
-    listener = shared_listener(config, [sock for sock in passed if sock.type == socket.SOCK_STREAM])
+    listener = await shared_listener(config, [sock for sock in passed if sock.type == socket.SOCK_STREAM])
     if has_datagrams and for_datagrams:
         return listener, UDPDatagrams(for_datagrams)
     for sock in for_datagrams:

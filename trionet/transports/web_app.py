@@ -68,10 +68,9 @@ def make_app(
     """
     app = QuartTrio("trionet", static_folder=None)
     app.logger = limited_log("trionet.http")
-    app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
+    app.config["MAX_CONTENT_LENGTH"] = limit_bytes = config.max_message_bytes
     app.config["BODY_TIMEOUT"] = config.body_timeout_s
     app.config["RESPONSE_TIMEOUT"] = None
-    limit_bytes = config.max_message_bytes
 
     @app.before_request
     @app.before_websocket

@@ -104,8 +104,11 @@ class HTTPConnection:
         except OSError:
             pass  # the peer has gone already
         finally:
-            await self._close()
-            self._break_cycles()
+            try:
+                await self._close()
+            finally:
+                self.abort()
+                self._break_cycles()
 
     def abort(self) -> None:
         """Close the socket at once."""

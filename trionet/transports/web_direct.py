@@ -10,6 +10,7 @@ plain function needs no task for that.
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -227,10 +228,11 @@ class _Exchange:
 
     async def _send_all(self, answer: Answer, headers: list[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        body: Any = answer.body
+        body = answer.body
         if not isinstance(body, bytes):
-            async for part in body:
-                await self._send({"type": "http.response.body", "body": part, "more_body": True})
+            async with aclosing(body):
+                async for part in body:
+                    await self._send({"type": "http.response.body", "body": part, "more_body": True})
             body = b""
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 

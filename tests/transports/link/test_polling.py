@@ -139,5 +139,5 @@ async def test_the_configuration_decides_whether_links_look(start: Start, *, bus
     config = NodeConfig(busy_poll=busy_poll)
     one, other = await start(config), await start(config)
     assert await call(one, other, "echo", 1) == (1,)
-    poll = links(one)[0]._poll  # noqa: SLF001  what the configuration leads to shows in speed alone
+    poll = links(one)[0]._reading._poll  # noqa: SLF001  what the configuration leads to shows in speed alone
     assert poll._is_possible == (busy_poll and usable_processors() > 1)  # noqa: SLF001

@@ -10,7 +10,9 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import ConnectionLost, DecodeError, TrionetError
 from trionet.protocols.link.calls import OutgoingCall, OutgoingStream
 from trionet.protocols.link.frames import Error, Reply
+from trionet.raising import ATOMS
 from trionet.transports.base import Request, answered_error
+from trionet.trio_tasks import wait_woken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,11 +28,6 @@ class Call(OutgoingCall, eq=False):
     task: trio.lowlevel.Task | None = None
     request: Request | None = None
     is_cancelled: bool = False
-
-    def forget(self, _: object) -> trio.lowlevel.Abort:
-        """Handle that its task waits no longer."""
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
 
 
 class SentCall(Call, eq=False, kw_only=True):
@@ -69,22 +66,22 @@ class Stream(OutgoingStream, eq=False):
     request: Request | None = None
     is_cancelled: bool = False
 
-    def forget(self, _: object) -> trio.lowlevel.Abort:
-        """Handle that its task waits no longer."""
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
 
 async def changed(call: Call | Stream) -> None:
     """Wait until there is an answer or an item."""
-    call.task = trio.lowlevel.current_task()
-    await trio.lowlevel.wait_task_rescheduled(call.forget)
+    call.task = task = trio.lowlevel.current_task()
+    task.custom_sleep_data = call
+    try:
+        await wait_woken()
+    finally:
+        call.task = None
 
 
 def value_of(answer: Answer | None) -> Any:
     """Return the value that `answer` carries, or raise its error."""
     if type(answer) is Reply:
-        return restored(answer.value)
+        value = answer.value
+        return value if type(value) in ATOMS else restored(value)
     raise error_of(answer)
 
 

@@ -26,6 +26,9 @@ from trionet.principal import Principal
 from trionet.protocols.link.chunks import encode_long
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.trace_headers import valid_trace
+from trionet.trio_tasks import is_as_entered
+
+from .workers import Worker, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,7 +48,7 @@ _TEXTS_PER_MESSAGE = 32  # eight texts, with up to four bytes for each character
 
 
 class _Running:
-    """The task of a call."""
+    """The task of a stream."""
 
     __slots__ = ("credit_came", "scope")
 
@@ -75,6 +78,7 @@ class LinkServer:
         self._handler = handler
         self._keys = keys
         self._start_soon = start_soon
+        self._workers = Workers(start_soon, self._run_calls)
         self._push = push
         self._room_waiters = trio.lowlevel.ParkingLot()
 
@@ -98,16 +102,16 @@ class LinkServer:
         except TrionetError as exc:
             self._calls.answer(call, self._encoded_error(frame.msg_id, exc))
             return
-        call.handler = running = _Running()
         prepared.started_at = self._core.liveness.heard_at
         if prepared.method.is_stream:
+            call.handler = running = _Running()
             self._start_soon(self._run_stream, call, running, prepared, name=frame.method)
         else:
             if awaitable is None and not has_room:
                 awaitable = self._begun_later(prepared)
-            self._start_soon(self._run_call, call, running, prepared, awaitable, name=frame.method)
+            call.handler = self._workers.run((call, prepared, awaitable), frame.method)
         if self._core.is_closed:  # by the handler
-            running.scope.cancel()
+            call.handler.scope.cancel()
         else:
             self._calls.accept(call)
 
@@ -129,8 +133,13 @@ class LinkServer:
         """Handle new room for answers."""
         self._room_waiters.unpark_all()
 
+    def rest(self) -> None:
+        """Handle that the link rests: hold no idle tasks."""
+        self._workers.rest()
+
     def close(self, running: list[IncomingCall], transfers: list[Transfer]) -> None:
         """Handle the end of the link: cancel its running calls, and release the waiting transfers."""
+        self._workers.close()
         self._push = _nothing  # the link has ended
         for call in running:
             if call.handler is not None:
@@ -189,28 +198,46 @@ class LinkServer:
         value = prepared.begin()
         return await value if is_awaitable(value) else value
 
-    async def _run_call(
-        self, call: IncomingCall, running: _Running, prepared: PreparedCall, awaitable: Awaitable[Any] | None
-    ) -> None:
+    async def _run_calls(self, worker: Worker) -> None:
+        """Run one call after the other, until one is cancelled, or leaves something behind in its task."""
+        try:
+            with worker.scope:
+                while await self._run_call(worker) and await worker.next_job():
+                    pass
+        except RuntimeError as exc:  # Trio's: a handler has left scopes open
+            assert worker.job is not None
+            call = worker.job[0]
+            error: Exception = RemoteError.from_exception(exc)
+        except BaseException:
+            if worker.job is not None:
+                worker.job[1].abandon()
+            raise
+        else:
+            if worker.job is None:
+                return
+            call, prepared, _ = worker.job
+            if not worker.scope.cancelled_caught:
+                await self._answer(call, worker.answer)
+                return
+            error = prepared.cut_short()
+        await self._answer(call, self._encoded_end(call.frame.msg_id, error))
+
+    async def _run_call(self, worker: Worker) -> bool:
+        """Run a call, and answer it; return False without that, if the worker must leave its scope."""
+        assert worker.job is not None
+        call, prepared, awaitable = worker.job
         number = call.frame.msg_id
         try:
-            value = await prepared.finish(running.scope, awaitable)
-            encoded = await self._encoded_in_turn(number, running, value)
-        except HandlerCancelled:
-            encoded = encode_frame(Cancelled(number))
-        except TrionetError as exc:
-            encoded = self._encoded_error(number, exc)
-        await self._answer(call, encoded)
-
-    async def _encoded_in_turn(self, number: int, running: _Running, value: Any) -> bytes | LongFrame:
-        """Wait for room, then encode the reply, so that few encoded ones wait; return `Cancelled` after a cancel."""
-        if not self._has_room:
-            running.scope = trio.CancelScope()
-            with running.scope:
+            value = await prepared.run(worker.scope, awaitable)
+            if not self._has_room:  # so that few encoded answers wait
                 await self._room()
-            if running.scope.cancelled_caught:
-                return encode_frame(Cancelled(number))
-        return self._encoded_reply(number, value)
+            worker.answer = self._encoded_reply(number, value)
+        except TrionetError as exc:
+            worker.answer = self._encoded_error(number, exc)
+        if not is_as_entered(worker.scope):
+            return False
+        await self._answer(call, worker.answer)
+        return True
 
     async def _run_stream(self, call: IncomingCall, running: _Running, prepared: PreparedCall) -> None:
         number = call.frame.msg_id
@@ -219,10 +246,8 @@ class LinkServer:
                 async for item in items:
                     await self._send_item(call, running, item)
             encoded = encode_frame(End(number))
-        except HandlerCancelled:
-            encoded = encode_frame(Cancelled(number))
-        except TrionetError as exc:
-            encoded = self._encoded_error(number, exc)
+        except (HandlerCancelled, TrionetError) as exc:
+            encoded = self._encoded_end(number, exc)
         await self._answer(call, encoded)
 
     async def _send_item(self, call: IncomingCall, running: _Running, item: Any) -> None:
@@ -283,6 +308,12 @@ class LinkServer:
                 f"the smaller max_message_bytes of the two nodes"
             )
         return encoded
+
+    def _encoded_end(self, number: int, error: Exception) -> bytes:
+        """Encode the end of a call by an error, or by its cancellation."""
+        if isinstance(error, TrionetError):
+            return self._encoded_error(number, error)
+        return encode_frame(Cancelled(number))
 
     def _encoded_error(self, number: int, error: TrionetError) -> bytes:
         wire = error_to_wire(error)

@@ -122,6 +122,8 @@ class Link(ABC):
     def advance(self, now: float) -> None:
         """Handle the passage of time."""
         self.core.advance(now)
+        if self.core.liveness.is_resting:
+            self._server.rest()
         self.push()
 
     def handle_events(self) -> None:

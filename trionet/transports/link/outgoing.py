@@ -21,6 +21,7 @@ from trionet.protocols.link.frames import CallFrame, End, OwnCallFrame
 from trionet.protocols.link.outgoing import LinkResting, LinkRetired
 from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import Request, Sending, time_left_s
+from trionet.trio_tasks import WOKEN, wait_woken
 
 from .callers import Call, SentCall, Stream, changed, error_of, restored, value_of
 
@@ -35,7 +36,6 @@ _PASSES_TO_READ: Final = 3
 _LATE_S: Final = 0.01
 
 _current_task = trio.lowlevel.current_task
-_wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
 _reschedule = trio.lowlevel.reschedule
 
 
@@ -65,10 +65,10 @@ class LinkClient:
 
     def handle(self, call: OutgoingCall) -> None:
         """Handle an answer or an item."""
-        assert isinstance(call, Call | Stream)
-        if call.task is not None:
-            _reschedule(call.task)
-            call.task = None
+        assert isinstance(call, (Call, Stream))
+        task, call.task = call.task, None
+        if task is not None and task.custom_sleep_data is call:  # else it has been cancelled
+            _reschedule(task, WOKEN)
         elif type(call) is SentCall and not call.is_cancelled:
             call.handle(call)
         if self.waiting:
@@ -124,31 +124,39 @@ class LinkClient:
         self._push()
         try:
             while call.answer is None:
-                call.task = _current_task()
-                await _wait_task_rescheduled(call.forget)
+                call.task = task = _current_task()
+                task.custom_sleep_data = call
+                await wait_woken()
         except trio.Cancelled:
+            call.task = None
             await self.cancel(call, request)
             raise
         return value_of(call.answer)
 
-    def send_at_once(self, request: Request, handle: Callable[[SentCall], None]) -> SentCall | None:
+    def send_at_once(
+        self, request: Request, handle: Callable[[SentCall], None], begin: Callable[[], None] | None
+    ) -> SentCall | None:
         """Send a call for which nothing has to be waited; ``handle(call)`` is called when it is answered.
+
+        ``begin()``, if given, is called just before it is sent.
 
         Returns:
             The call; None if it was not sent: `call` waits for its turn, or says why it can't be sent.
         """
         depth = request.depth
         timeout_s = time_left_s()
-        if timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
+        if request.blobs or timeout_s == 0 or not (self._places[depth] and self._outbox.has_room):
             return None
         call = SentCall(depth, cancel=self.cancel, handle=handle, sender=_current_task())
         call.request = request
         if not self._core.wake(trio.current_time()):
             return None
         try:
-            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
+            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None), request.blobs)
         except (LinkRetired, TrionetError):
             return None
+        if begin is not None:
+            begin()
         self._push()
         return call
 

@@ -67,6 +67,11 @@ class BusyPoll:
         self._at = -_SOON_S
         self._skips = self._skips_left = 0
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the last input of this Trio run came by this link."""
+        return self._last.poll is self
+
     def is_worth_it(self) -> bool:
         """Handle an input; return whether to spin for the next one."""
         before, self._last.poll = self._last.poll, self

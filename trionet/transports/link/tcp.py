@@ -31,7 +31,8 @@ from trionet.transports.lazy_http import LazyHTTPTransport
 from .link import Link
 from .polling import BusyPoll
 from .processors import usable_processors
-from .sockets import connect, linger, plain_socket, receive, send_all
+from .reading import Reading
+from .sockets import bound_queue, connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ __all__ = ["TCPLink", "TCPTransport"]
 
 _log = limited_log(__name__)
 
-_READ_BYTES: Final = 256 * 1024
 _GREETING_BYTES: Final = 4096
 _LINGER_S: Final = 2.0
 _HTTP_ONLY_S: Final = 60.0
@@ -66,8 +66,10 @@ class TCPLink(Link):
         self._transport = transport
         self._sock = sock
         self._nursery = nursery
-        self._poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
+        poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
+        self._reading = Reading(sock, poll)
         self._writer: trio.lowlevel.Task | None = None
+        self._is_writer_free = True
         self._unsent: list[memoryview] = []
         super().__init__(transport.context, greeted, trio.current_time(), name, nursery.start_soon)
         self._liveness = self.core.liveness
@@ -75,7 +77,6 @@ class TCPLink(Link):
 
     async def run(self) -> None:
         """Carry calls until either side is done, or the connection breaks."""
-        self._nursery.start_soon(self._closing, self._write)
         self.receive(b"", trio.current_time())
         await self._closing(self._read)
 
@@ -96,6 +97,7 @@ class TCPLink(Link):
 
     def disconnect(self, event: Closed) -> None:
         """Close the connection at once."""
+        self._is_writer_free = False
         self._nursery.cancel_scope.cancel()
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
@@ -114,7 +116,7 @@ class TCPLink(Link):
                 core.close_if_stuck()
             elif not self._unsent:  # else the writer is at work
                 self._write_now()
-        elif self._writer is not None and not outbox.is_corked and (outbox.is_pending or not core.outgoing.is_open):
+        elif self._is_writer_free and not outbox.is_corked and (outbox.is_pending or not core.outgoing.is_open):
             self._wake_writer()
         if core.events:
             self.handle_events()
@@ -135,19 +137,23 @@ class TCPLink(Link):
             self._wake_writer()
 
     def _wake_writer(self) -> None:
+        """Have the writer write, unless it is at work. Its task begins when frames don't go out at once."""
         writer, self._writer = self._writer, None
         if writer is not None:
             trio.lowlevel.reschedule(writer)
+        elif self._is_writer_free:
+            self._nursery.start_soon(self._closing, self._write)
+        self._is_writer_free = False
 
     def _forget_writer(self, _: object) -> trio.lowlevel.Abort:
-        self._writer = None
+        self._writer, self._is_writer_free = None, False
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def _write(self) -> None:
         core, outbox = self.core, self.core.outbox
         while not (core.is_finished and not self._unsent):
             if not (outbox.is_pending or self._unsent):
-                self._writer = trio.lowlevel.current_task()
+                self._writer, self._is_writer_free = trio.lowlevel.current_task(), True
                 await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
                 continue
             if not self._unsent:
@@ -179,32 +185,14 @@ class TCPLink(Link):
     # ---- reading
 
     async def _read(self) -> None:
-        size = 0
-        while not self.core.is_closed:
-            data = await self._receive(size)
-            if not data:
-                self.core.receive_end()
-                self.handle_events()
-                return
-            self.receive(data, trio.current_time())
-            size, data = len(data), b""  # free the memory before waiting
+        await self._reading.run(self._handle_input)
+        if not self.core.is_closed:
+            self.core.receive_end()
+            self.handle_events()
 
-    async def _receive(self, before: int) -> bytes:
-        """Return the next input, after one of `before` bytes; nothing at the end."""
-        receive = self._sock.recv
-        if before == _READ_BYTES:
-            await trio.lowlevel.checkpoint()  # more is probably available; let other tasks run first
-        elif before:
-            if self._poll.is_worth_it():
-                data = await self._poll.look(receive, _READ_BYTES)
-                if data is not None:
-                    return data
-            await trio.lowlevel.wait_readable(self._sock)  # the socket is drained
-        while True:
-            try:
-                return receive(_READ_BYTES)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._sock)
+    def _handle_input(self, data: bytes) -> bool:
+        self.receive(data, trio.current_time())
+        return not self.core.is_closed
 
 
 class TCPTransport(LinkTransport):
@@ -381,6 +369,7 @@ class TCPTransport(LinkTransport):
         name = str(node) if node is not None else "a node without address"
         link: TCPLink | None = None
         try:
+            bound_queue(sock)
             async with trio.open_nursery() as nursery:
                 link = TCPLink(self, sock, greeted, name, nursery)
                 on_open(link)

@@ -75,7 +75,9 @@ class Lane:
         self._in_flight_bytes += size
         if self._in_flight_bytes >= _BUFFER_BYTES:
             self.has_room = False
-        if size <= _PACKET_BYTES:
+        if size <= _PACKET_BYTES and not (self._keeps or self._source.is_mute):
+            self._send_now(kind, data)
+        elif size <= _PACKET_BYTES:
             self._send(kind, data)
         else:
             cut = 1 + int(self._random.random() * (size - 1))

@@ -1,0 +1,131 @@
+"""Many links are read by one task; each is as if its own task read it."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from tests.transports.link.ends import HandPeer, call, connect, links
+from tests.waiting import wait_until
+from trionet.protocols.link.frames import Reply
+from trionet.transports.link.reading import LinkReader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trionet import Node
+
+    Start = Callable[..., Awaitable[Node]]
+
+MANY = 12
+
+
+def waiting() -> int:
+    """Return how many links wait for their input in the reader."""
+    return len(LinkReader.of_this_run()._waiting)  # noqa: SLF001  a look inside
+
+
+seen: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
+
+
+async def open_peers(node: Node, nursery: trio.Nursery) -> list[HandPeer]:
+    """Open links to `node`, and make a call on each, so that all wait in the reader."""
+    peers = list[HandPeer]()
+
+    async def stay(*, task_status: trio.TaskStatus[HandPeer]) -> None:
+        async with connect(node) as peer:
+            task_status.started(peer)
+            await trio.sleep_forever()
+
+    for _ in range(MANY):
+        peers.append(await nursery.start(stay))
+    for number in range(2):
+        for peer in peers:
+            assert await ask(peer, number) == number
+    await wait_until(lambda: waiting() == MANY)
+    return peers
+
+
+async def ask(peer: HandPeer, number: int, method: str = "take") -> Any:
+    await peer.send(HandPeer.call(number, method, number))
+    return (await peer.receive_a(Reply)).value
+
+
+async def test_calls_over_many_links_are_handled_without_a_step_of_their_tasks(
+    start: Start, nursery: trio.Nursery
+) -> None:
+    tasks = set[trio.lowlevel.Task]()
+
+    def take(number: int) -> int:
+        tasks.add(trio.lowlevel.current_task())
+        return number
+
+    node = await start(take=take)
+    peers = await open_peers(node, nursery)
+    tasks.clear()
+    for number in range(2, 5):
+        for peer in peers:
+            assert await ask(peer, number) == number
+    assert len(tasks) == 1
+    assert waiting() == MANY
+
+
+async def test_handlers_have_the_context_of_their_link(start: Start, nursery: trio.Nursery) -> None:
+    seen.set("by the node's opener")
+    node = await start(take=lambda number: number, read=lambda _: seen.get())
+    async with connect(node) as first:  # it is read by its own task
+        found = await ask(first, 7, "read")
+    seen.set("by somebody else")
+    for peer in await open_peers(node, nursery):
+        assert await ask(peer, 8, "read") == found
+
+
+async def test_the_end_of_one_link_leaves_the_others(start: Start, nursery: trio.Nursery) -> None:
+    node = await start(take=lambda number: number)
+    first, second, third, *others = await open_peers(node, nursery)
+    await first.stream.aclose()
+    second.reset()
+    await third.send_bytes(b"\xff" * 8)
+    await third.wait_closed()
+    await wait_until(lambda: len(links(node)) == len(others) == waiting())
+    for peer in others:
+        assert await ask(peer, 5) == 5
+
+
+async def test_a_link_that_is_used_alone_is_read_by_its_own_task(start: Start, nursery: trio.Nursery) -> None:
+    node = await start(take=lambda number: number)
+    peer, *_ = await open_peers(node, nursery)
+    for number in range(10, 20):
+        assert await ask(peer, number) == number
+    assert waiting() in (MANY - 1, MANY)
+
+
+async def test_links_that_are_closed_at_their_node_are_no_longer_waited_for(
+    start: Start, nursery: trio.Nursery
+) -> None:
+    node = await start(take=lambda number: number)
+    peers = await open_peers(node, nursery)
+    for link in links(node):
+        link.abort()
+    assert waiting() == 0
+    for peer in peers:
+        await peer.wait_closed()
+    assert LinkReader.of_this_run().links == 0
+
+
+async def test_an_exception_of_one_link_is_its_own(start: Start, nursery: trio.Nursery) -> None:
+    node = await start(take=lambda number: number)
+    peer, *others = await open_peers(node, nursery)
+    broken = links(node)[0]
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    broken.core.receive = fail  # type: ignore[assignment]
+    await peer.send(HandPeer.call(9, "take", 9))
+    await peer.wait_closed()
+    assert len(links(node)) == len(others)
+    assert await ask(others[0], 5) == 5
+    assert await call(node, node, "echo", 1) == (1,)

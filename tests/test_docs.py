@@ -55,6 +55,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE_S = 240  # some examples take ten seconds of a processor, and the machine may be busy
 NODE = [sys.executable, "-P", "-m", "trionet.cli.node"]  # -P: as for an installed command, no working directory
 ANYTHING = "..."
+AN_EXAMPLE = """
+import runpy, sys
+from pathlib import Path
+sys.argv[:] = [{path!r}]
+sys.path[0] = str(Path({path!r}).parent)
+runpy.run_path({path!r}, run_name="__main__")
+"""
 SHARED = ["trionet.transports.network", "trionet.simulation", "trionet.cli.main", "httpx", "quart_trio"]
 """What most of the programs need, and forks therefore have."""
 
@@ -255,16 +262,13 @@ def test_a_program_of_the_documentation_prints_what_is_shown(program: Program, r
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in EXAMPLES])
-def test_an_example_prints_what_its_docstring_says(path: Path, tmp_path: Path) -> None:
+def test_an_example_prints_what_its_docstring_says(path: Path, runner: Runner, tmp_path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     _, marker, expected = docstring.partition("prints::\n")
     assert marker, f"the docstring of {path.name} does not say what it prints"
-    command = [sys.executable, "-W", "error", str(path)]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    assert done.returncode == 0, f"{path.name} ended with status {done.returncode}:\n{done.stdout}{done.stderr}"
-    check_output(path.name, "\n".join(line.removeprefix("    ") for line in expected.splitlines()), done.stdout)
+    status, output, error = runner.run(Program(path.name, AN_EXAMPLE.format(path=str(path)), "", {}), tmp_path)
+    assert status == 0, f"{path.name} ended with status {status}:\n{output}{error}"
+    check_output(path.name, "\n".join(line.removeprefix("    ") for line in expected.splitlines()), output)
 
 
 # ------------------------------------------------------------------------------------------------------------ commands

@@ -152,7 +152,7 @@ class LinkClient:
         if not self._core.wake(trio.current_time()):
             return None
         try:
-            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None), request.blobs)
+            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
         except (LinkRetired, TrionetError):
             return None
         if begin is not None:

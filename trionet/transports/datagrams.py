@@ -20,6 +20,8 @@ from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.nurseries import open_plain_nursery
 
+from .readiness import wait_readable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -131,7 +133,7 @@ async def _receive(sock: socket.socket, receive: Callable[[int], T], handle: Cal
     """Call ``handle`` with what `receive`, a method of `sock`, returns for each datagram."""
     with suppress(trio.ClosedResourceError):
         while sock.fileno() >= 0:
-            await trio.lowlevel.wait_readable(sock)
+            await wait_readable(sock)
             for _ in range(_READ_AT_ONCE):
                 try:
                     received = receive(_MOST_BYTES)

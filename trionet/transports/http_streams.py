@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 import trio
 
+from .readiness import wait_readable, wait_writable
+
 if TYPE_CHECKING:
     import ssl
 
@@ -56,10 +58,10 @@ class PlainStream(_Corked):
             if self._unsent:
                 await self._send()
             while True:
-                await trio.lowlevel.wait_readable(self._sock)
+                await wait_readable(self._sock)
                 with contextlib.suppress(BlockingIOError):
                     return self._sock.recv(max_bytes)
-        except (OSError, ValueError, trio.ClosedResourceError) as exc:  # ValueError: it was closed before
+        except (OSError, trio.ClosedResourceError) as exc:
             raise httpcore.ReadError(str(exc)) from exc
 
     async def _send(self) -> None:
@@ -69,7 +71,7 @@ class PlainStream(_Corked):
                 try:
                     rest = rest[self._sock.send(rest) :]
                 except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._sock)
+                    await wait_writable(self._sock)
                 except OSError:
                     return  # there may be an answer
 

@@ -13,6 +13,8 @@ import trio
 
 from trionet.forks import keep_from_forks
 
+from .readiness import wait_readable, wait_writable
+
 if TYPE_CHECKING:
     from .web_tls import SecuredStream
 
@@ -55,7 +57,7 @@ class PlainStream:
             piece = rest[start : start + PIECE_BYTES]
             with trio.CancelScope(deadline=trio.current_time() + self._write_timeout_s, shield=True) as scope:
                 while piece:
-                    await trio.lowlevel.wait_writable(self.socket)
+                    await wait_writable(self.socket)
                     piece = piece[self._send_some(piece) :]
             if scope.cancelled_caught:
                 self.abort()
@@ -87,9 +89,7 @@ class PlainStream:
             first, self._first = self._first[:max_bytes], self._first[max_bytes:]
             return first
         while True:
-            if self.socket.fileno() < 0:
-                raise trio.ClosedResourceError
-            await trio.lowlevel.wait_readable(self.socket)
+            await wait_readable(self.socket)
             try:
                 return self.socket.recv(max_bytes)
             except BlockingIOError:

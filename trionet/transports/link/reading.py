@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import outcome
 import trio
 
+from trionet.transports.readiness import wait_readable
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -81,12 +83,12 @@ class Reading:
                     return data
             if reader.is_worth_it:  # the socket is drained
                 return await reader.received(self)
-            await trio.lowlevel.wait_readable(self.sock)
+            await wait_readable(self.sock)
         while True:
             try:
                 return receive(_READ_BYTES)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self.sock)
+                await wait_readable(self.sock)
 
     # ---- for the reader of many links
 

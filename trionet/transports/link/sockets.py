@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trionet.forks import keep_from_forks
+from trionet.transports.readiness import wait_readable, wait_writable
 
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
@@ -51,7 +52,7 @@ async def connect(node: NodeAddress) -> socket.socket:
         try:
             sock.connect(address)
         except BlockingIOError:
-            await trio.lowlevel.wait_writable(sock)
+            await wait_writable(sock)
             failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failure:
                 raise OSError(failure, os.strerror(failure)) from None
@@ -110,13 +111,13 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
         try:
             data = data[sock.send(data) :]
         except BlockingIOError:
-            await trio.lowlevel.wait_writable(sock)
+            await wait_writable(sock)
 
 
 async def receive(sock: socket.socket, most: int) -> bytes:
     """Wait for input and return it; nothing at the end. Raises `OSError` if the connection broke."""
     while True:
-        await trio.lowlevel.wait_readable(sock)
+        await wait_readable(sock)
         with suppress(BlockingIOError):
             return sock.recv(most)
 

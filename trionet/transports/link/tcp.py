@@ -27,6 +27,7 @@ from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
 from trionet.transports.base import STOPPED
 from trionet.transports.lazy_http import LazyHTTPTransport
+from trionet.transports.readiness import wait_writable
 
 from .link import Link
 from .polling import BusyPoll
@@ -173,7 +174,7 @@ class TCPLink(Link):
             try:
                 sent = self._sock.sendmsg(self._unsent)
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._sock)
+                await wait_writable(self._sock)
                 continue
             self.core.sent(sent)
             unsent = self._unsent

@@ -126,7 +126,7 @@ def kind_of(end: TrionetError | None) -> str:
 def test_when_a_link_breaks_amid_long_values_each_call_has_a_value_or_the_right_kind_of_error(
     method: str, how: Break
 ) -> None:
-    ends = [run(outcomes_of_broken_calls, method, how, 0.03 * step) for step in range(23)]
+    ends = [run(outcomes_of_broken_calls, method, how, 0.018 * step) for step in range(23)]
     seen = {kind for one in ends for kind in one}
     if how == "short partition":
         assert seen == {"value"}

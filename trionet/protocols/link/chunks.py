@@ -92,11 +92,11 @@ class Transfer:
         self.is_over: bool = False
         self.waiter: Any = None
 
-    def next_chunk(self) -> tuple[bytes, memoryview]:
+    def next_chunk(self, blob_part_bytes: int = BLOB_PART_BYTES) -> tuple[bytes, memoryview]:
         """Return the next chunk, or part of a blob: the beginning of its frame, from the length on, and the data."""
         kind: type[Blob | Chunk]
         if self._blobs:
-            kind, whole, most = Blob, self._blobs[-1], BLOB_PART_BYTES
+            kind, whole, most = Blob, self._blobs[-1], blob_part_bytes
         else:
             kind, whole, most = Chunk, memoryview(self._encoded), CHUNK_BYTES
         part = whole[self._place : self._place + most]

@@ -13,7 +13,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from .chunks import LongFrame, Transfer
-from .frames import KINDS, LENGTH_BYTES, MAX_FRAME_BYTES, Abandon, Direction, Frame, encode_frame, pack_length
+from .frames import (
+    BLOB_PART_BYTES,
+    CHUNK_BYTES,
+    KINDS,
+    LENGTH_BYTES,
+    MAX_FRAME_BYTES,
+    Abandon,
+    Direction,
+    Frame,
+    encode_frame,
+    pack_length,
+)
 from .windows import ByteWindow
 
 if TYPE_CHECKING:
@@ -176,7 +187,7 @@ class Outbox:
             self.has_room = self._queued_bytes <= _HIGH_BYTES
         self.sent_frames += len(parts)
         if self._transfers:
-            head, chunk = self._next_chunk()
+            head, chunk = self._next_chunk(BLOB_PART_BYTES)
             parts.append(head)
             if beside is None:
                 parts.append(chunk)
@@ -200,7 +211,7 @@ class Outbox:
                 self.has_room = self._queued_bytes <= _HIGH_BYTES
             kind = KINDS.get(data[_KIND_OFFSET], "hello")  # that one is behind the preface
         else:
-            kind, data = "chunk", b"".join(self._next_chunk())
+            kind, data = "chunk", b"".join(self._next_chunk(CHUNK_BYTES))
         self._is_chunk_next = kind != "chunk"
         self.is_pending = bool(self._frames or self._transfers)
         self._passed_bytes += len(data)
@@ -208,9 +219,9 @@ class Outbox:
             self.sent_frames += 1
         return kind, data
 
-    def _next_chunk(self) -> tuple[bytes, memoryview]:
+    def _next_chunk(self, blob_part_bytes: int) -> tuple[bytes, memoryview]:
         transfer = self._transfers.popleft()
-        head, chunk = transfer.next_chunk()
+        head, chunk = transfer.next_chunk(blob_part_bytes)
         if transfer.is_over:
             self.finished.append(transfer)
         else:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trionet.transports.base import Handler
     from trionet.transports.memory import MemoryFabric
 
-    from .trace import Kind, Trace
+    from .trace import Trace
 
 __all__ = ["record_nodes"]
 
@@ -89,24 +89,19 @@ class _RecordedCall:
         self._prepared = prepared
         self.started_at: float
 
-    def _record(self, kind: Kind) -> None:
-        call, trace = self._call, self._trace
-        caller = "" if call.caller is None else trace.name(call.caller)
-        trace.add(kind, trace.name(self._node), caller, f"{call.gid}/{call.service}/{call.method}", call.id)
-
     async def run(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
-        self._record("begin")
+        self._trace.handled("begin", self._node, self._call)
         self._prepared.started_at = self.started_at
         try:
             return await self._prepared.run(scope, awaitable)
         finally:
-            self._record("end")
+            self._trace.handled("end", self._node, self._call)
 
     @asynccontextmanager
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
-        self._record("begin")
+        self._trace.handled("begin", self._node, self._call)
         try:
             async with self._prepared.stream(scope) as items:
                 yield items
         finally:
-            self._record("end")
+            self._trace.handled("end", self._node, self._call)

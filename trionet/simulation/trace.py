@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from trionet.identity import NodeAddress
+    from trionet.message import Call
     from trionet.transports.base import Request
     from trionet.transports.memory.rules import Message
 
@@ -61,7 +62,7 @@ _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(TraceEvent)
 
 
-_Recorded = TraceEvent | tuple["Kind", float, "NodeAddress", "NodeAddress", str, int, int, str]
+_Recorded = TraceEvent | tuple["Kind", float, "NodeAddress", "NodeAddress | None", str, int, int, str]
 """An event as it is recorded: messages and calls are frequent, so that only their raw values are."""
 
 
@@ -95,7 +96,8 @@ class Trace:
         if isinstance(recorded, TraceEvent):
             return recorded
         kind, at, node, peer, what, number, size, detail = recorded
-        return TraceEvent(at - self._began_at, kind, self.name(node), self.name(peer), what, number, size, detail)
+        other = "" if peer is None else self.name(peer)
+        return TraceEvent(at - self._began_at, kind, self.name(node), other, what, number, size, detail)
 
     def __len__(self) -> int:
         return len(self._events) + len(self._recorded)
@@ -228,6 +230,10 @@ class Trace:
         """Record a cancelled call."""
         self._record(("cancel", at, source, target, _method(request), 0, 0, request.id))
 
+    def handled(self, kind: Kind, node: NodeAddress, call: Call) -> None:
+        """Record the begin or the end of a handler."""
+        self._record((kind, self._now(), node, call.caller, _method(call), 0, 0, call.id))
+
     def link_lost(self, source: NodeAddress, target: NodeAddress, reason: str, at: float) -> None:
         """Record a lost connection with calls in progress."""
         self.add("state", self.name(source), self.name(target), "LinkLost", reason)
@@ -237,7 +243,7 @@ def _as_saved(event: TraceEvent) -> TraceEvent:
     return msgspec.structs.replace(event, at=round(event.at, _DIGITS))
 
 
-def _method(request: Request) -> str:
+def _method(request: Request | Call) -> str:
     return f"{request.gid}/{request.service}/{request.method}"
 
 

@@ -5,7 +5,7 @@ counter shows how many know it. Then a periodic task sends rumors by itself, unt
 argument it takes that many members: ``python rumor_count.py 100``. It prints::
 
     5 members are up
-    a rumor was handed to 2 members, and 5 have called
+    a rumor was handed to 5 members, and 5 have called
     after 10 more rumors: 55 calls, each member once for each: True
     a task on a member sends more of them
     the task was there: True, and is gone: True

@@ -240,7 +240,7 @@ async def test_a_line_is_short_and_one_line_whatever_a_stranger_put_into_it(capl
 
 UNLIMITED = {
     # What a program logs of itself, once, or on the terminal of who has started it; or what only keeps records.
-    "child_nodes.py",
+    "launchers/output.py",
     "cli/clients.py",
     "cli/frame.py",
     "cli/hangups.py",

@@ -90,6 +90,15 @@ class Desk:
         await trio.lowlevel.checkpoint()
 
     @rpc
+    async def fail_at_the_end(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            try:
+                await self.release.wait()
+            finally:
+                raise ValueError("the end failed")
+
+    @rpc
     async def have_tasks(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
@@ -428,6 +437,34 @@ async def test_the_caller_of_a_cancelled_call_gets_an_indefinite_error_that_says
     assert isinstance(error, IndefiniteError)
     assert error.text == f"local/desk/hold was cancelled by node:{b.node.address}"
     assert error.node == str(b.node.address)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "outcome"),
+    [
+        ("hold", CallCancelled, "cancelled"),
+        ("have_tasks", CallCancelled, "cancelled"),  # its nursery's group has several cancellations
+        ("fail_at_the_end", RemoteError, "error"),  # a failure in a group with a cancellation
+    ],
+)
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_a_cancelled_call_ends_as_cancelled_unless_it_fails_meanwhile(
+    method: str, kind: type[Exception], outcome: str, *, is_own: bool
+) -> None:
+    async with open_nodes(2) as (a, b):
+        target = a if is_own else b
+
+        async def call() -> None:
+            with pytest.raises(kind):
+                await a.node.local.comm.send([], a.remote(target.node.address, method))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await wait_until(lambda: bool(target.node.dump().calls))
+            (running,) = target.node.dump().calls
+            await target.node.calls.cancel(running.id)
+        served = [each for each in target.node.figures().calls_served if each.method == method]
+        assert [each.outcome for each in served] == [outcome]
 
 
 async def test_where_nobody_proves_a_name_the_error_says_from_where_it_was_cancelled() -> None:

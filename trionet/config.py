@@ -162,7 +162,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """Check every setting, and copy containers."""
         for setting, (converter, default) in _converters().items():
             value = getattr(self, setting)
-            if value is not default:
+            if type(value) is not type(default) or value != default:
                 self._set(setting, _typed(setting, converter, value))
         self._check_addresses()
         check_on_start(self.on_start)

@@ -10,7 +10,7 @@ import trio
 from .call_counts import outcome_of
 from .current_call import AnsweredCall
 from .histograms import AT, UNTIMED, count_timed
-from .user_code import is_a
+from .user_code import is_a, leaves
 
 if TYPE_CHECKING:
     from .arguments import Method
@@ -52,7 +52,8 @@ class CountedCall(AnsweredCall):
 
     def note_failure(self, exc: BaseException) -> None:
         """Count it as one whose handler ended with `exc`, which is in its own words unless it was cancelled."""
-        self.note_end(outcome_of(exc) if is_a(exc, trio.Cancelled) else "error")
+        found = leaves(exc)
+        self.note_end(outcome_of(found[0]) if all(is_a(leaf, trio.Cancelled) for leaf in found) else "error")
 
     def note_end(self, outcome: str) -> None:
         """Count it, unless it has been counted."""

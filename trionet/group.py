@@ -61,11 +61,11 @@ class Group(GroupCalls):
         self.settings: GroupSettings = GroupSettings(self._context)
         self.status: GroupStatus = GroupStatus(self._context)
         self._users: dict[str, Any] = {name: template(self._context) for name, template in templates.items()}
-        services = {name: getattr(self, name) for name in _BUILT_IN} | self._users
-        methods = {name: exposed_methods(service) for name, service in services.items()}
+        own = {} if router is None else {name: getattr(self, name) for name in _BUILT_IN}
+        methods = {name: exposed_methods(service) for name, service in (own | self._users).items()}
         if router is not None:  # only now: a failing template leaves nothing behind
-            for name in services:
-                router.put(gid, name, methods[name])
+            for name, found in methods.items():
+                router.put(gid, name, found)
 
     def __repr__(self) -> str:
         return f"<Group {self.gid!r}>"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections.abc
 import functools
 import io
-import pickle
 import sys
 import typing
 from types import FunctionType, SimpleNamespace
@@ -88,6 +87,8 @@ def _pickler() -> Any:
             module = sys.modules.get(obj.__module__)
             reduced = _with_annotations(reduced, obj, {} if module is None else vars(module))
             if issubclass(obj, msgspec.Struct):
+                import pickle  # only here
+
                 raise pickle.PicklingError(
                     f"the msgspec.Struct {obj.__qualname__} would lose its fields: make it a dataclass, or give it an "
                     f"import path, in a module of its own"

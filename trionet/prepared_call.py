@@ -22,7 +22,7 @@ from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
-from .user_code import pass_endings
+from .user_code import failure_in, pass_endings
 from .user_errors import as_answer
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class PreparedCall(CountedCall):
             return value
         except BaseException as exc:
             self.note_failure(exc)
-            _reraise(exc)
+            _reraise(failure_in(exc) if scope.cancel_called else exc)
         finally:
             if self._deadline != math.inf:
                 scope.deadline = math.inf

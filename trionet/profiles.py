@@ -22,8 +22,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         probe_interval_s: between two pings of a node, each to another member. The detection of a failure takes a few
             intervals. Sane: 0.2 to 10.
-        probe_timeout_s: the wait for an ack before indirect probes; the 99th percentile of round trips, and less than
-            `probe_interval_s`. Sane: 0.05 to half of `probe_interval_s` and a little more.
+        probe_timeout_s: two thirds of it are the wait for an ack before indirect probes; over the 99th percentile of
+            round trips, and less than `probe_interval_s`. Sane: 0.05 to half of `probe_interval_s` and a little more.
         indirect_probes: the number of members that probe indirectly. More tolerate more loss, and cost more in
             failures. Sane: 1 to 5.
         suspicion_mult: scales the time in which a suspect may refute. More is slower, with fewer false positives. Sane:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeGuard
 
-__all__ = ["attempt", "attribute", "described", "is_a", "leaves", "pass_endings", "shown"]
+__all__ = ["attempt", "attribute", "described", "failure_in", "is_a", "leaves", "pass_endings", "shown"]
 
 E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
 
+_MESSAGE: Final[Any] = BaseExceptionGroup.message
 _EXCEPTIONS: Final[Any] = BaseExceptionGroup.exceptions
 
 
@@ -47,6 +48,16 @@ def _ending_of(exc: BaseException) -> BaseException | None:
     if len(endings) == len(found):
         return exc
     return BaseExceptionGroup("besides failures", endings) if endings else None
+
+
+def failure_in(exc: BaseException) -> BaseException:
+    """Return the failures in a group that has cancellations, too; else `exc`, which is all of one kind."""
+    found = leaves(exc)
+    trio = sys.modules.get("trio")
+    failures = found if trio is None else [leaf for leaf in found if not is_a(leaf, trio.Cancelled)]
+    if not 0 < len(failures) < len(found):
+        return exc
+    return BaseExceptionGroup(_MESSAGE.__get__(exc), failures)
 
 
 def is_a(exc: object, kind: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:

@@ -23,6 +23,7 @@ from .security.live_keys import LiveKeys
 from .services import cluster_agent
 from .services.status import with_settings
 from .tracing.telemetry import find_telemetry
+from .transports.link.processors import usable_processors
 from .transports.listener import Listener
 from .transports.network import NetworkEndpoint
 
@@ -36,6 +37,7 @@ def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first node: build one that never runs."""
     "localhost".encode(_CODEC_OF_HOSTS)
     find_telemetry()
+    usable_processors()
     config = decode_line(encode_line(boot_for(NodeConfig())), Boot).config
     _node(with_settings(config, {})).clear()
     warm_up_groups()

@@ -83,21 +83,33 @@ class Imported:
 PREPARED = """
 import sys
 from trionet.cli.forkserver import prepare
-from trionet.launchers.forkserver import NO_NEEDS
-prepare(NO_NEEDS, "warning")
+from trionet.launchers.forkserver import Needs
+prepare(Needs(has_http={}), "warning")
 print(*sys.modules)
 """
+WEB = {"trionet.transports.web", "trionet.transports.http"}
+
+
+async def prepared_modules(*, has_http: bool) -> set[str]:
+    """Return the modules of a fork server."""
+    done = await trio.run_process([sys.executable, "-c", PREPARED.format(has_http)], capture_stdout=True)
+    return set(done.stdout.decode().split())
 
 
 async def test_a_node_that_answers_a_call_has_imported_nothing_that_the_fork_server_had_not(
     parent: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared = await trio.run_process([sys.executable, "-c", PREPARED], capture_stdout=True)
+    prepared = await prepared_modules(has_http=False)
+    assert not WEB & prepared
     (tmp_path / "imported.py").write_text(IMPORTED, encoding="ascii")
     monkeypatch.syspath_prepend(tmp_path)
     address = await parent.local.status.spawn(NodeConfig(services={"imported": "imported:Imported"}))
     modules = await parent.local.comm.send([], Remote(node=address, service="imported", method="modules"))
-    assert set(modules) - set(prepared.stdout.decode().split()) == {"imported"}
+    assert set(modules) - prepared == {"imported"}
+
+
+async def test_it_imports_what_http_needs_where_its_nodes_call_each_other_over_http() -> None:
+    assert await prepared_modules(has_http=True) >= WEB
 
 
 async def test_nodes_that_boot_do_not_wait_for_each_other(parent: Node, family: Family) -> None:

@@ -88,7 +88,7 @@ def test_a_failed_probe_is_repeated_then_relayed_and_leads_to_a_suspicion() -> N
     assert core.counts.failed_probes == 1
     member = core.member(to)
     assert member is not None
-    assert member.since == pytest.approx(began + LAN.probe_interval_s)
+    assert member.since == pytest.approx(began + LAN.probe_interval_s - LAN.probe_timeout_s / 3)
 
 
 def test_an_indirect_ack_of_a_relay_ends_the_probe() -> None:

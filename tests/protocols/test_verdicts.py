@@ -13,7 +13,7 @@ from trionet.protocols.effects import Send
 from trionet.protocols.members import Members as Table
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.swim_events import MemberChange
-from trionet.protocols.swim_messages import News, PingReq
+from trionet.protocols.swim_messages import News, Ping, PingReq
 from trionet.protocols.swim_settings import SwimOptions
 
 DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
@@ -139,3 +139,11 @@ def test_no_member_fails_while_all_run_late_again_and_again(seed: int) -> None:
         members.cluster.at(random.uniform(0, 3), stall, name)
     members.cluster.run(60)
     assert members.order.of(MemberChange.FAILED) == []
+
+
+def test_whoever_suspects_its_neighbour_on_the_circle_probes_the_next_one_at_once() -> None:
+    core = swim("a", *(f"m{number}" for number in range(9)))
+    mine = hash_of_name("a")
+    nearest, second, *_ = sorted((f"m{n}" for n in range(9)), key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
+    effects = core.receive(nearest, stated(nearest, State.SUSPECT, suspected_by=["m8"]), 1.0)
+    assert [one for one in sent(effects, to=second) if isinstance(one, Ping)]

@@ -363,7 +363,7 @@ async def test_a_link_that_forwards_no_cancel_shows_in_the_trace(
     async def forget(*_: object) -> None:
         await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(LinkClient, "_cancel", forget)
+    monkeypatch.setattr(LinkClient, "cancel", forget)
     await call_and_cancel(sim)
     await trio.sleep(1)
     assert sim.trace is not None

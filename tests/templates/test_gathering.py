@@ -13,6 +13,7 @@ from trionet import (
     Group,
     MessageTooLarge,
     Node,
+    NodeAddress,
     NodeConfig,
     Remote,
     RemoteError,
@@ -20,6 +21,7 @@ from trionet import (
     UnexpectedAnswer,
     rpc,
 )
+from trionet.templates.gathering import Gathering
 
 StartNode = Callable[..., Awaitable[Node]]
 
@@ -224,3 +226,39 @@ async def test_calls_are_counted_with_their_own_durations(
     counted = caller.local.comm.counts.of("delay", "wait").ok
     assert sum(counted[:64]) == 2
     assert counted[64] / 1e9 == pytest.approx(9, abs=0.1)
+
+
+class Desk:
+    """A transport for one call, which is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.handle: Callable[[Any], None] | None = None
+
+    def send_at_once(self, _: object, __: object, handle: Callable[[Any], None]) -> Any:
+        """Send a call, so to speak."""
+        self.handle = handle
+        return self
+
+    def value(self) -> str:
+        """Return the answer."""
+        return "five"
+
+    async def wait(self) -> str:
+        """Return the answer."""
+        return self.value()
+
+
+async def test_an_answer_in_the_moment_in_which_a_task_begins_to_wait_is_that_tasks(start_node: StartNode) -> None:
+    node, desk = await start_node(), Desk()
+    comm = node.local.comm
+    comm.send_at_once = desk.send_at_once
+    gathering = Gathering(comm, comm.prepare([], {}, ECHO), is_each_awaited=False)
+    assert gathering.send("sid", NodeAddress("127.0.0.1", 1))
+    ((call, sent),) = gathering.take_unanswered()
+    assert desk.handle is not None
+    desk.handle(desk)
+    assert gathering.take_answers() == []
+    assert await call.answer(sent) == "five"
+    counted = comm.counts.histogram("delay", "echo")
+    assert counted is not None
+    assert sum(counted[:64]) == 1

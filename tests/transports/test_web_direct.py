@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +26,7 @@ from trionet.security.token_scope import Scope
 from trionet.transports.clock import time_us
 from trionet.transports.web import WebServer
 from trionet.transports.web_access import WebAccess
+from trionet.transports.web_stream import PlainStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -393,6 +396,76 @@ async def test_the_app_and_the_layer_in_front_of_it_answer_alike(table: list[byt
         assert by_app == direct
         assert b"connection: close" in direct
     assert not differing
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the tasks that are started."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        del task
+        self.tasks += 1
+
+
+async def test_a_call_of_a_plain_function_takes_one_task_and_one_system_call_to_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[bytes] = []
+    send_some = PlainStream._send_some  # noqa: SLF001  what it sends at once
+
+    def count(self: PlainStream, data: bytes) -> int:
+        sent.append(bytes(data))
+        return send_some(self, data)
+
+    monkeypatch.setattr(PlainStream, "_send_some", count)
+    steps = Steps()
+    async with open_pair() as pair:
+        await pair.answers(BARE())  # all is imported
+        sent.clear()
+        trio.lowlevel.add_instrument(steps)
+        answer = await pair._answer(pair.direct, BARE() * 8)  # noqa: SLF001  of the same file
+        trio.lowlevel.remove_instrument(steps)
+    assert answer.count(b"HTTP/1.1 200") == 9
+    assert len(sent) == 9
+    assert steps.tasks <= 9 + 8  # what accepts and serves the connection, and the name of the client's
+
+
+async def test_once_the_app_has_been_asked_for_it_answers_calls_too() -> None:
+    async with open_pair() as pair:
+        before, _ = await pair.answers(BARE())
+
+        @pair.direct.app.before_request
+        async def refuse() -> tuple[str, int]:
+            return "mine", 418
+
+        _, after = await pair.answers(BARE())
+    assert before.startswith(b"HTTP/1.1 200")
+    assert after.startswith(b"HTTP/1.1 418")
+
+
+_ASKS: Final = """
+import sys, trio, trionet
+from tests.transports.keyed_nodes import request
+
+def loaded():
+    return sorted({name.partition(".")[0] for name in sys.modules} & {"quart", "quart_trio", "werkzeug", "jinja2"})
+
+async def main():
+    async with trionet.open_node() as node:
+        found = [(await request(node, "/local/status/get", '["sid"]')).status_code, loaded()]
+        found += [(await request(node, "/local/no/such", "[]")).status_code, loaded()]
+        print(*found, (await request(node, "/healthz", method="GET")).status_code, *loaded())
+
+trio.run(main)
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_only_answers_calls_never_imports_quart() -> None:
+    ran = subprocess.run([sys.executable, "-c", _ASKS], capture_output=True, text=True, check=True, timeout=DEADLINE_S)
+    assert ran.stdout.split() == ["200", "[]", "404", "[]", "200", "jinja2", "quart", "quart_trio", "werkzeug"]
 
 
 WORDS: Final = st.one_of(

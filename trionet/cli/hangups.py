@@ -13,6 +13,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from trionet.errors import ConfigError, TrionetError
 from trionet.forks import receive_signals
 
@@ -32,14 +34,20 @@ _UNTOLD: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 
 
 async def reload_on_signal(
-    node: Node, manager: ServiceManager, then: Callable[[], Awaitable[None]] | None = None
+    node: Node,
+    manager: ServiceManager,
+    then: Callable[[], Awaitable[None]] | None = None,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Reload the files of `node`, and await ``then()``, at each SIGHUP, until cancelled; report it to `manager`."""
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup is None or not (node.reloading or manager) or signal.getsignal(hangup) is signal.SIG_IGN:
+        task_status.started()
         return
     had_terminal = _has_terminal()
     with receive_signals(hangup) as signals:
+        task_status.started()
         async for _ in signals:
             if had_terminal and not _has_terminal():
                 node.stop()

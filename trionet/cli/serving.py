@@ -134,7 +134,7 @@ async def serve(
             async with open_node(config, fabric=TCPNetwork(sockets), keys=keys) as node:
                 run.node = node
                 _name_in_log(node.address)
-                nursery.start_soon(reload_on_signal, node, manager)
+                await nursery.start(reload_on_signal, node, manager)  # before anybody is told that it is ready
                 nursery.start_soon(manager.report, node, _describe)
                 announce(node)
                 try:

@@ -143,7 +143,7 @@ async def _up(
                     await _introduce(node, addresses, are_to_join=not configs[0].join)
                     has_certificates = configs[0].certificate_file is not None
                     then = partial(_reload_all, node, addresses) if has_certificates else None
-                    nursery.start_soon(reload_on_signal, node, manager, then)
+                    await nursery.start(reload_on_signal, node, manager, then)
                     nursery.start_soon(manager.report, node, lambda _: _count(addresses))
                     _announce(addresses, results, as_json=as_json)
                     status = 0

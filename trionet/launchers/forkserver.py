@@ -31,7 +31,7 @@ from trionet.nurseries import open_background_nursery
 
 from .base import KILL_AFTER_S, ObservedStatus
 from .children import explain_failure, kill_child, open_child
-from .interpreter import python_command
+from .interpreter import import_path, python_command
 from .lineage import ORPHANED_S, lineage
 from .output import level_of_process
 from .supervised import address_from, boot_for, encode_line
@@ -90,9 +90,14 @@ class _Child:
 
 
 class _Server:
-    """One helper process."""
+    """One helper process.
 
-    def __init__(self, control: socket.socket, process: trio.Process) -> None:
+    Attributes:
+        path: the import path that it and its nodes have.
+    """
+
+    def __init__(self, control: socket.socket, process: trio.Process, path: list[str]) -> None:
+        self.path: list[str] = path
         self._control = trio.socket.from_stdlib_socket(control)
         self._process = process
         self._sending = trio.Lock()
@@ -222,11 +227,12 @@ class ForkServerLauncher:
         ours, theirs = _socket_pair()
         try:
             with theirs:
+                own_path = import_path()
                 process, path = await _open_server(theirs, self._needs)
         except BaseException:
             ours.close()
             raise
-        server = _Server(ours, process)
+        server = _Server(ours, process, own_path)
         try:
             task_status.started(server)  # before the path is sent: a helper that has been stopped does not read it
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -283,7 +289,7 @@ class ForkServerLauncher:
 
         try:
             with contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(encode_line(boot_for(config)))
+                await stream.send_all(encode_line(boot_for(config, knows_path=import_path() == server.path)))
             task_status.started(await address_from(stream.receive_some, ended))
             await child.ended.wait()
             return 0 if child.status is None else child.status

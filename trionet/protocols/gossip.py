@@ -151,8 +151,8 @@ class GossipProtocol:
         Args:
             gid: the group.
             members: the names of all members, each once; a tuple isn't copied, so many nodes can share it.
-            subset: how many members each holder pushes a rumor to: a number, a function of the members, or None for
-                `push.default_subset`. A function is called now; the result is clamped to the number of others.
+            subset: how many random members each holder pushes a rumor to: a number, a function of the members, or None
+                for a tree, see `tree_push`. A function is called now; the result is clamped to the number of others.
             now: the time.
             push: chooses the targets of rumors, in place of `subset`.
             is_member: whether this node is a member, if the caller knows.

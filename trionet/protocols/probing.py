@@ -37,12 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["Prober", "retry_interval_s"]
 
 _DIRECT_TRIES: Final = 3
+"""The pings of a probe, each after a third of the timeout; with the last one relays are asked."""
+
 _NACK_SHARE: Final = 0.8
 """When a relay sends its nack, as a share of the probe timeout, so that it comes in time; as in memberlist."""
 
 _RELAY_TRIES: Final = 2
+_TIMEOUTS: Final = 1.65
 _URGENT_TIMEOUTS: Final = 1.3
-"""How many probe timeouts an urgent probe lasts: a third before relays are asked, and the time until their nacks."""
+"""How many probe timeouts a probe lasts at least: two thirds before relays are asked, or a third in an urgent one, and
+the time until their nacks."""
 
 _FIRST_RETRY_S: Final = 2.0
 _LAST_RETRY_S: Final = 20.0
@@ -117,12 +121,14 @@ class Prober:
         context = self._context
         profile, now, patience = context.profile, context.now, context.awareness.score + 1
         timeout_s = profile.probe_timeout_s * patience
-        ends_at = now + max(profile.probe_interval_s * patience, timeout_s)
+        # Relays are asked a third of the timeout before its end, so the probe ends as much before the interval's end.
+        lasts_s = max(profile.probe_interval_s * patience - timeout_s / _DIRECT_TRIES, _TIMEOUTS * timeout_s)
         if is_urgent:
-            ends_at = min(ends_at, now + _URGENT_TIMEOUTS * timeout_s)
+            lasts_s = _URGENT_TIMEOUTS * timeout_s
+        ends_at = now + lasts_s
         seq = context.next_seq()
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, now, ends_at)
-        probe.step = _DIRECT_TRIES - 1 if is_urgent else 0
+        probe.step = _DIRECT_TRIES - 2 if is_urgent else 0
         self.by_name[member.name] = self._by_seq[seq] = probe
         self._ping(member, seq, about)
         probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._continue, probe)
@@ -225,10 +231,10 @@ class Prober:
                 self._end(probe)
                 return
             next_at = probe.ends_at
-        elif probe.step < _DIRECT_TRIES:
+        elif probe.step < _DIRECT_TRIES - 1:
             self._ping(probe.member, probe.seq)
             next_at = context.now + probe.timeout_s / _DIRECT_TRIES
-        elif probe.step == _DIRECT_TRIES:
+        elif probe.step == _DIRECT_TRIES - 1:
             self._ping(probe.member, probe.seq)
             self._ask_relays(probe)
             if context.options.is_falling_back:

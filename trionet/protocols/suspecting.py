@@ -145,6 +145,9 @@ class Suspecting:
         if not is_mine and context.random.random() < volunteer_chance(len(context.members)):
             wait_s = 0.0
         suspicion.timer = context.after(wait_s, self._probe, suspicion)
+        after = context.members.trusted_on_circle()
+        if member is context.members.next_on_circle and after is not None:
+            self.prober.probe(after)  # if the suspect stands still, nobody else watches that one
 
     def _probe(self, suspicion: Suspicion) -> None:
         """Probe a suspect, and again later if there is no verdict."""

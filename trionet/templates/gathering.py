@@ -70,7 +70,9 @@ class Gathering:
         return bool(self._unanswered)
 
     def handle(self, call: MemberCall, value: Any, error: TrionetError | None) -> None:
-        """Handle the answer of a call: a value, or an error."""
+        """Handle the answer of a call, a value or an error; one for which a task is to wait is that task's."""
+        if call not in self._unanswered:
+            return
         request = self.request
         if error is None:
             self.comm.counts.note_success(request.service, request.method, call.begun_ns)

@@ -60,12 +60,13 @@ class Pool(httpx.AsyncBaseTransport):
         self._is_closed = False
 
     async def acquire(self) -> None:
-        """Wait for a connection's slot.
+        """Wait for a connection's slot; of a call whose time is over, nothing is sent.
 
         Raises:
             TemporarilyUnavailable: no slot is free, for calls that are nested too deeply to wait.
             NodeUnreachable: this node has stopped in the meantime.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self._slots.acquire_nowait()
         except trio.WouldBlock:

@@ -16,7 +16,7 @@ import trio
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["PlainStream", "TLSStream"]
+__all__ = ["PlainStream", "TLSStream", "tls_object"]
 
 _JOINED_BYTES: Final = 64 * 1024
 """Shorter parts are copied into one."""

@@ -5,16 +5,15 @@ A transport that can has a method `send_at_once`; the others send each call in a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trionet.identity import NodeAddress
 
     from .base import Request
 
-__all__ = ["SendAtOnce", "Sent"]
+__all__ = ["Begin", "Handle", "SendAtOnce", "Sent"]
 
 
 class Sent(Protocol):
@@ -25,6 +24,13 @@ class Sent(Protocol):
 
     async def wait(self) -> Any:
         """Wait for the answer in a task; return its value, or raise its error, as `Transport.call` does."""
+
+
+Handle = Callable[[Sent], None]
+"""Handles the answer of a call that was sent."""
+
+Begin = Callable[[], None] | None
+"""Handles that a call is about to be sent, if anything does."""
 
 
 class SendAtOnce(Protocol):

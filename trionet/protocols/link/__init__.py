@@ -3,7 +3,7 @@
 - `frames`: the wire format
 - `channel`: the seam for a layer that transforms the bytes, such as encryption
 - `handshake`, `refusals`: preface, mode and hello
-- `windows`, `chunks`: flow control and reassembly of long frames
+- `windows`, `chunks`, `blob_parts`: flow control and reassembly of long frames, and of the long bytes beside them
 - `outbox`: frames to be sent, batches and back-pressure
 - `calls`: the state of one call
 - `liveness`, `round_trip`: pings, silence and idle links

@@ -78,7 +78,7 @@ class LinkServer:
         self._handler = handler
         self._keys = keys
         self._start_soon = start_soon
-        self._workers = Workers(start_soon, self._run_calls)
+        self._workers = Workers(start_soon)
         self._push = push
         self._room_waiters = trio.lowlevel.ParkingLot()
 
@@ -109,7 +109,7 @@ class LinkServer:
         else:
             if awaitable is None and not has_room:
                 awaitable = self._begun_later(prepared)
-            call.handler = self._workers.run((call, prepared, awaitable), frame.method)
+            call.handler = self._workers.run(self._run_calls, (call, prepared, awaitable), frame.method)
         if self._core.is_closed:  # by the handler
             call.handler.scope.cancel()
         else:
@@ -201,26 +201,30 @@ class LinkServer:
     async def _run_calls(self, worker: Worker) -> None:
         """Run one call after the other, until one is cancelled, or leaves something behind in its task."""
         try:
-            with worker.scope:
-                while await self._run_call(worker) and await worker.next_job():
-                    pass
-        except RuntimeError as exc:  # Trio's: a handler has left scopes open
-            assert worker.job is not None
-            call = worker.job[0]
-            error: Exception = RemoteError.from_exception(exc)
+            await self._answer_last(worker, await self._end_of_scope(worker))
         except BaseException:
             if worker.job is not None:
                 worker.job[1].abandon()
             raise
-        else:
-            if worker.job is None:
-                return
-            call, prepared, _ = worker.job
-            if not worker.scope.cancelled_caught:
-                await self._answer(call, worker.answer)
-                return
-            error = prepared.cut_short()
-        await self._answer(call, self._encoded_end(call.frame.msg_id, error))
+        finally:
+            worker.job = None  # breaks a reference cycle
+
+    async def _end_of_scope(self, worker: Worker) -> Exception | None:
+        """Run calls in the scope of a task; return the error of the last one, unless it has another answer."""
+        try:
+            with worker.scope:
+                while await self._run_call(worker) and await worker.next_job():
+                    pass
+        except RuntimeError as exc:  # Trio's: a handler has left scopes open
+            return RemoteError.from_exception(exc)
+        cut = worker.job if worker.scope.cancelled_caught else None
+        return None if cut is None else cut[1].cut_short()
+
+    async def _answer_last(self, worker: Worker, error: Exception | None) -> None:
+        """Answer the last call of a task, if it has not been answered."""
+        if worker.job is not None:
+            call = worker.job[0]
+            await self._answer(call, worker.answer if error is None else self._encoded_end(call.frame.msg_id, error))
 
     async def _run_call(self, worker: Worker) -> bool:
         """Run a call, and answer it; return False without that, if the worker must leave its scope."""

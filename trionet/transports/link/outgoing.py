@@ -133,8 +133,12 @@ class LinkClient:
             raise
         return value_of(call.answer)
 
-    def send_at_once(self, request: Request, handle: Callable[[SentCall], None]) -> SentCall | None:
+    def send_at_once(
+        self, request: Request, handle: Callable[[SentCall], None], begin: Callable[[], None] | None
+    ) -> SentCall | None:
         """Send a call for which nothing has to be waited; ``handle(call)`` is called when it is answered.
+
+        ``begin()``, if given, is called just before it is sent.
 
         Returns:
             The call; None if it was not sent: `call` waits for its turn, or says why it can't be sent.
@@ -148,9 +152,11 @@ class LinkClient:
         if not self._core.wake(trio.current_time()):
             return None
         try:
-            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None), request.blobs)
+            self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
         except (LinkRetired, TrionetError):
             return None
+        if begin is not None:
+            begin()
         self._push()
         return call
 

@@ -40,33 +40,34 @@ class Reading:
     Args:
         sock: its socket.
         poll: tells when to spin for input.
-        handle: called with each input, of at least a byte; returns whether to read on.
     """
 
     __slots__ = ("_handle", "_poll", "_receive", "_task", "fd", "sock")
 
-    def __init__(self, sock: socket.socket, poll: BusyPoll, handle: Callable[[bytes], bool]) -> None:
+    def __init__(self, sock: socket.socket, poll: BusyPoll) -> None:
         self.sock = sock
         self.fd: int = sock.fileno()
         self._receive = sock.recv
         self._poll = poll
-        self._handle = handle
+        self._handle: Callable[[bytes], bool] = _ends
         self._task: trio.lowlevel.Task | None = None
 
-    async def run(self) -> None:
-        """Receive and handle input, until its end.
+    async def run(self, handle: Callable[[bytes], bool]) -> None:
+        """Receive input until its end; ``handle(data)`` handles it, and returns whether to read on.
 
         Raises:
             OSError: the connection broke.
         """
+        self._handle = handle
         reader = LinkReader.of_this_run()
         reader.links += 1
         try:
             size = 0
-            while (data := await self._next(reader, size)) and self._handle(data):
+            while (data := await self._next(reader, size)) and handle(data):
                 size, data = len(data), b""  # free the memory before waiting
         finally:
             reader.links -= 1
+            self._handle, self._task = _ends, None  # breaks reference cycles
 
     async def _next(self, reader: LinkReader, before: int) -> bytes:
         """Return the next input, after one of `before` bytes; nothing at the end."""
@@ -119,6 +120,10 @@ class Reading:
         task, self._task = self._task, None
         assert task is not None
         trio.lowlevel.reschedule(task, found)
+
+
+def _ends(_: bytes) -> bool:
+    return False
 
 
 class LinkReader:

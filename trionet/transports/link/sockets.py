@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +19,16 @@ from trionet.forks import keep_from_forks
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
-__all__ = ["connect", "linger", "plain_socket", "receive", "send_all"]
+__all__ = ["bound_queue", "connect", "linger", "plain_socket", "receive", "send_all"]
 
 _NOT_SENT_LOW_WATER_BYTES: Final = 128 * 1024
+_NEAR_US: Final = 200
+_NEAR_BUFFER_BYTES: Final = 400_000
+"""With this and a round trip of `_NEAR_US` 2 GB/s can flow."""
+
+_RTT_IN_TCP_INFO: Final = slice(68, 72)
+"""The place of the round trip, in microseconds. Source: struct tcp_info in linux/tcp.h."""
+
 _REFUSED_LINGER_S: Final = 0.5
 _LINGER_BYTES: Final = 4096
 
@@ -81,6 +89,19 @@ def _set_options(sock: socket.socket) -> None:
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         # Bound the unsent bytes in the kernel's buffer, so that a short frame needn't wait behind megabytes.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_LOW_WATER_BYTES)
+
+
+def bound_queue(sock: socket.socket) -> None:
+    """Bound the unread bytes in the kernel's buffer, if the peer is near: a short frame waits behind all of them.
+
+    Over a long way much has to be under way. There the kernel finds the size of the buffer by itself, up to megabytes.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_IN_TCP_INFO.stop)
+        if int.from_bytes(info[_RTT_IN_TCP_INFO], sys.byteorder) <= _NEAR_US:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NEAR_BUFFER_BYTES)
 
 
 async def send_all(sock: socket.socket, data: bytes) -> None:

@@ -32,7 +32,7 @@ from .link import Link
 from .polling import BusyPoll
 from .processors import usable_processors
 from .reading import Reading
-from .sockets import connect, linger, plain_socket, receive, send_all
+from .sockets import bound_queue, connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class TCPLink(Link):
         self._sock = sock
         self._nursery = nursery
         poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
-        self._reading = Reading(sock, poll, self._handle_input)
+        self._reading = Reading(sock, poll)
         self._writer: trio.lowlevel.Task | None = None
         self._is_writer_free = True
         self._unsent: list[memoryview] = []
@@ -185,7 +185,7 @@ class TCPLink(Link):
     # ---- reading
 
     async def _read(self) -> None:
-        await self._reading.run()
+        await self._reading.run(self._handle_input)
         if not self.core.is_closed:
             self.core.receive_end()
             self.handle_events()
@@ -369,6 +369,7 @@ class TCPTransport(LinkTransport):
         name = str(node) if node is not None else "a node without address"
         link: TCPLink | None = None
         try:
+            bound_queue(sock)
             async with trio.open_nursery() as nursery:
                 link = TCPLink(self, sock, greeted, name, nursery)
                 on_open(link)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
-    from trionet.transports.sent import Sent
+    from trionet.transports.sent import Begin, Handle, Sent
 
 __all__ = ["LinkTransport"]
 
@@ -142,10 +142,12 @@ class LinkTransport(ABC):
                 self._drop(link)
         raise closed_at_once(node)
 
-    def send_at_once(self, node: NodeAddress, request: Request, handle: Callable[[Sent], None]) -> Sent | None:
-        """Send `request` to `node` if there is a link; see `SendAtOnce`."""
+    def send_at_once(self, node: NodeAddress, request: Request, handle: Handle, begin: Begin = None) -> Sent | None:
+        """Send `request` to `node` if there is a link; see `SendAtOnce`, and `LinkClient.send_at_once` for `begin`."""
         link, size = self._links.get(node), len(request.args) + len(request.kwargs or b"")
-        return None if link is None or size > self._max_message_bytes else link.calls.send_at_once(request, handle)
+        if link is None or size > self._max_message_bytes:
+            return None
+        return link.calls.send_at_once(request, handle, begin)
 
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -175,10 +177,8 @@ class LinkTransport(ABC):
     def in_progress(self) -> list[Sending]:
         """Return the calls and streams that have not ended."""
         found = [Sending(node, request, "connecting", task) for task, (node, request) in self._connecting.items()]
-        for link, node in self._open.items():
-            if node is not None:
-                found += link.calls.in_progress(node)
-        return found
+        open_links = ((link, node) for link, node in self._open.items() if node is not None)
+        return found + [sending for link, node in open_links for sending in link.calls.in_progress(node)]
 
     # ---- connecting
 

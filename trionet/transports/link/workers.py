@@ -91,10 +91,8 @@ class Workers:
         context: the context variables of those.
     """
 
-    def __init__(self, start_soon: Callable[..., None], work: Callable[[Worker], Awaitable[None]]) -> None:
-        """Start none yet; ``work(worker)`` runs the jobs of one."""
+    def __init__(self, start_soon: Callable[..., None]) -> None:
         self._start_soon = start_soon
-        self._work = work
         self._has_ended = False
         self.idle: list[Worker] = []
         self.context: contextvars.Context = contextvars.copy_context()
@@ -104,14 +102,17 @@ class Workers:
         """Whether one more may wait for a call."""
         return len(self.idle) < MOST_IDLE and not self._has_ended
 
-    def run(self, job: Job, name: str) -> Worker:
-        """Run a call in a task of this name; return its worker."""
+    def run(self, work: Callable[[Worker], Awaitable[None]], job: Job, name: str) -> Worker:
+        """Run a call in a task of this name; return its worker.
+
+        In a new task ``work(worker)`` runs it, and later ones. It is not kept: it may refer to the owner.
+        """
         if self.idle:
             worker = self.idle.pop()
             worker.wake(job, name)
         else:
             worker = Worker(self, job)
-            self._start_soon(self._work, worker, name=name)
+            self._start_soon(work, worker, name=name)
         return worker
 
     def rest(self) -> None:

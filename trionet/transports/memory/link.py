@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trionet.protocols.link.events import Closed
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
-    from trionet.transports.sent import Sent
+    from trionet.transports.sent import Begin, Handle, Sent
 
     from .carrier import Carrier, Observer
     from .host import Host
@@ -104,10 +104,13 @@ class _MemoryLink(Link):
         self._is_reset = True
         self.abort(reason)
 
+    def _handle_closed(self, event: Closed) -> None:
+        if event.outgoing:  # first: the calls that were sent at once end in the next step
+            self._transport.note_loss(self.node, event.reason)
+        super()._handle_closed(event)
+
     def disconnect(self, event: Closed) -> None:
         """Reset the connection."""
-        if event.outgoing:
-            self._transport.note_loss(self.node, event.reason)
         if not self._is_reset:
             self._lane.send("reset", b"")
         self._lane.on_room = self._lane.on_dead = None
@@ -124,14 +127,49 @@ class _Observed:
         self._time = time
         self._call = call
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Report its begin."""
         self._observer.called(*self._call, self._time())
+
+    def __enter__(self) -> None: ...
 
     def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
         if isinstance(exc, trio.Cancelled):
             self._observer.cancelled(*self._call, self._time())
         else:  # an error of the block that reads a stream is none of the stream
             self._observer.answered(*self._call, exc if isinstance(exc, TrionetError) else None, self._time())
+
+
+class _ObservedSent:
+    """A call that was sent at once, and is reported; see `Sent`."""
+
+    def __init__(self, observed: _Observed, handle: Handle) -> None:
+        self._observed = observed
+        self._handle = handle
+        self._has_begun = False
+        self.sent: Sent
+
+    def begin(self) -> None:
+        """Report its begin, once."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._observed.begin()
+
+    def answered(self, sent: Sent) -> None:
+        """Handle the answer; where the link was lost at once, it has not begun yet."""
+        self.begin()
+        self.sent = sent
+        self._handle(self)
+
+    def value(self) -> Any:
+        """Return the value of its answer, or raise its error; report its end."""
+        with self._observed:
+            return self.sent.value()
+
+    async def wait(self) -> Any:
+        """Wait for the answer; return its value, or raise its error; report its end."""
+        with self._observed:
+            return await self.sent.wait()
 
 
 class MemoryTransport(LinkTransport):
@@ -267,13 +305,23 @@ class MemoryTransport(LinkTransport):
 
     def _observed(self, node: NodeAddress, request: Request) -> AbstractContextManager[None]:
         observer = self._carrier.observer
-        return (
-            nullcontext() if observer is None else _Observed(observer, self.pump.time, (self._address, node, request))
-        )
+        if observer is None:
+            return nullcontext()
+        observed = _Observed(observer, self.pump.time, (self._address, node, request))
+        observed.begin()
+        return observed
 
-    def send_at_once(self, node: NodeAddress, request: Request, handle: Callable[[Sent], None]) -> Sent | None:
-        """Send `request` to `node` at once, if there is a link; but where calls are observed, each is one of `call`."""
-        return super().send_at_once(node, request, handle) if self._carrier.observer is None else None
+    def send_at_once(self, node: NodeAddress, request: Request, handle: Handle, begin: Begin = None) -> Sent | None:
+        """Send `request` to `node` at once, if there is a link; see `SendAtOnce`."""
+        observer = self._carrier.observer
+        if observer is None:
+            return super().send_at_once(node, request, handle, begin)
+        call = _ObservedSent(_Observed(observer, self.pump.time, (self._address, node, request)), handle)
+        sent = super().send_at_once(node, request, call.answered, call.begin)
+        if sent is None:
+            return None
+        call.sent = sent
+        return call
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""

@@ -153,6 +153,32 @@ TABLES: Final[dict[str, Table | Pivot]] = {
             "  x pool": "[PSS MiB x pool]",
         },
     ),
+    "face": Table(
+        "face",
+        {
+            "64 kept connections": "[server]",
+            "requests/s": "[requests/s]",
+            "x bare": "[x bare]",
+            "processor time of a request": "[cpu us per request] us",
+        },
+    ),
+    "joins": Table(
+        "joins",
+        {
+            "members": "[members]",
+            "processor time of a join": "[processor time, ms per join] ms",
+            "bytes sent to it": "[bytes sent]",
+        },
+    ),
+    "stops": Table(
+        "stops",
+        {
+            "of 100 processes stand still": "[stopped at once]",
+            "rounds": "[rounds]",
+            "known by all after": "[known by all after, s] s",
+            "worst": "[worst] s",
+        },
+    ),
     "resting": Table("resting", {"a `trionet-node`": "[state]", "MiB (PSS)": "[PSS MiB]", "goal": "[goal]"}),
     "rumor": Table(
         "cluster",

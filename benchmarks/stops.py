@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from .cluster import open_fleet, wait_whole
-from .results import Goal, Result, median
+from .results import Result, median
 from .workers import Worker, WorkerFailed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def run_stops(settings: Settings) -> Result:
         worst = max((one for one in times if one is not None), default=None)
         result.rows.append([count, len(times), known, worst, _STOPPED[count]])
         goal = f"{count} of {settings.nodes} stand still: known by all after"
-        result.goals.append(Goal(goal, _STOPPED[count], at_least=False, measured=known, unit="s"))
+        result.watch(goal, times, at_least=False, unit="s", limit=_STOPPED[count])
     return result
 
 

@@ -62,9 +62,8 @@ async def test_a_text_that_cannot_travel_beside_long_bytes_is_an_error_of_its_ca
     for method in ("at_once", "in_task"):
         with pytest.raises(RemoteError, match=r"at \$\[1\]: a lone surrogate"):
             await call(one, other, method)
-    remote = Remote(node=other.address, service="probe", method="in_stream")
-    with pytest.raises(RemoteError, match=r"at \$\[1\]: a lone surrogate"):
-        async with one.local.comm.stream([], remote) as found:
-            async for _ in found:
-                pass
+    stream = one.local.comm.stream([], Remote(node=other.address, service="probe", method="in_stream"))
+    async with stream as found:
+        with pytest.raises(RemoteError, match=r"at \$\[1\]: a lone surrogate"):
+            await anext(found)
     assert len(links(other)) == 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import errno
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 
 from tests.transports.link.ends import HandPeer, call, connect, links
@@ -129,3 +132,19 @@ async def test_an_exception_of_one_link_is_its_own(start: Start, nursery: trio.N
     assert len(links(node)) == len(others)
     assert await ask(others[0], 5) == 5
     assert await call(node, node, "echo", 1) == (1,)
+
+
+async def test_links_are_read_by_their_own_tasks_where_no_descriptor_is_free(
+    start: Start, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("trionet.transports.link.reading.select.epoll", fail)
+    node = await start(take=lambda number: number)
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connect(node)) for _ in range(MANY)]
+        for number in range(3):
+            for peer in peers:
+                assert await ask(peer, number) == number
+    assert waiting() == 0

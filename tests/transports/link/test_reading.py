@@ -7,7 +7,6 @@ import errno
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import trio
 
 from tests.transports.link.ends import HandPeer, call, connect, links
@@ -17,6 +16,8 @@ from trionet.transports.link.reading import LinkReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import pytest
 
     from trionet import Node
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.security.keys import key_of
 from tests.transports.link.ends import call, links
-from trionet import NodeConfig, Remote, RemoteError
+from trionet import DecodeError, NodeConfig, Remote, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -67,3 +67,11 @@ async def test_a_text_that_cannot_travel_beside_long_bytes_is_an_error_of_its_ca
         with pytest.raises(RemoteError, match=r"at \$\[1\]: a lone surrogate"):
             await anext(found)
     assert len(links(other)) == 1
+
+
+async def test_containers_behind_long_bytes_are_counted(start: Start) -> None:
+    one, other = await start(), await start(NodeConfig(max_message_containers=1_000))
+    with pytest.raises(DecodeError, match="more than 1,000 lists"):
+        await call(one, other, "echo", [LONG] + [[]] * 1_500)
+    value = [LONG] + [[]] * 900
+    assert await call(one, other, "echo", value) == (value,)

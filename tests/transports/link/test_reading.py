@@ -119,6 +119,27 @@ async def test_links_that_are_closed_at_their_node_are_no_longer_waited_for(
     assert LinkReader.of_this_run().links == 0
 
 
+async def test_ctrl_c_reaches_handlers_and_not_the_reader(start: Start, nursery: trio.Nursery) -> None:
+    protected = dict[str, bool]()
+
+    def take(number: int) -> int:
+        protected["handler"] = trio.lowlevel.currently_ki_protected()
+        return number
+
+    node = await start(take=take)
+    peer, *_ = await open_peers(node, nursery)
+    for link in links(node):
+        receive = link._reading._receive  # noqa: SLF001
+
+        def note(most: int, receive: Callable[[int], bytes] = receive) -> bytes:
+            protected["reader"] = trio.lowlevel.currently_ki_protected()
+            return receive(most)
+
+        link._reading._receive = note  # type: ignore[assignment]  # noqa: SLF001
+    assert await ask(peer, 5) == 5
+    assert protected == {"reader": True, "handler": False}
+
+
 async def test_an_exception_of_one_link_is_its_own(start: Start, nursery: trio.Nursery) -> None:
     node = await start(take=lambda number: number)
     peer, *others = await open_peers(node, nursery)

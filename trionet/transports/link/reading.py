@@ -55,6 +55,8 @@ class Reading:
     async def run(self, handle: Callable[[bytes], bool]) -> None:
         """Receive input until its end; ``handle(data)`` handles it, and returns whether to read on.
 
+        Ctrl-C must reach `handle`, which runs handlers, also within a system task.
+
         Raises:
             OSError: the connection broke.
         """
@@ -186,14 +188,13 @@ class LinkReader:
 
     async def _run(self, epoll: select.epoll) -> None:
         """Receive what comes, until cancelled."""
-        read = trio.lowlevel.disable_ki_protection(Reading.read)  # it runs handlers
         with closing(epoll):
             try:
                 while True:
                     await trio.lowlevel.wait_readable(epoll.fileno())
                     for fd, _ in epoll.poll(0, _MOST_AT_ONCE):
                         reading = self._waiting.get(fd)
-                        found = None if reading is None else read(reading)
+                        found = None if reading is None else reading.read()
                         if found is not None and self._waiting.get(fd) is reading:
                             assert reading is not None
                             self._forget(reading)

@@ -145,6 +145,7 @@ async def test_an_open_address_needs_a_key_as_ever() -> None:
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "-1"},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1000000"},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "\u0661"},
+        {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1" * 5000},
     ],
 )
 def test_what_is_announced_for_another_process_or_malformed_is_left_alone(variables: dict[str, str]) -> None:

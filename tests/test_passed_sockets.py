@@ -128,9 +128,9 @@ async def refused(*socks: socket.socket) -> str:
 
 
 async def test_what_was_passed_is_closed_when_the_node_finds_no_address_to_advertise() -> None:
-    everywhere = listening("0.0.0.0")  # noqa: S104  no node begins on it
+    everywhere = listening("0.0.0.0")
     datagrams = for_datagrams(0)
-    config = NodeConfig(ip="0.0.0.0", insecure=True, join=["[::1]:9"])  # noqa: S104
+    config = NodeConfig(ip="0.0.0.0", insecure=True, join=["[::1]:9"])
     with pytest.raises(ConfigError, match="no route to any seed"):
         await open_port(config, [everywhere, datagrams], has_datagrams=True)
     assert (everywhere.fileno(), datagrams.fileno()) == (-1, -1)

@@ -63,6 +63,14 @@ async def run_sealed_fleet(settings: Settings) -> Result:
         f"{settings.nodes} sealed processes against as many plain ones",
         ["measure", "plain", "sealed", "unit", "ratio", "from", "to"],
     )
+    try:
+        await _measure_both(settings, result)
+    except* (trionet.NodeError, trio.TooSlowError) as group:
+        result.problems.append(f"it broke off: {group.exceptions[0]!r}")
+    return result
+
+
+async def _measure_both(settings: Settings, result: Result) -> None:
     with TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
             fleets: dict[str, trionet.Node] = {}
@@ -74,7 +82,6 @@ async def run_sealed_fleet(settings: Settings) -> Result:
             await trio.sleep(_SETTLE_S)
             await _rest(fleets, settings, result)
             await _gossip(fleets, settings, result)
-    return result
 
 
 async def _fill(node: trionet.Node, count: int) -> None:

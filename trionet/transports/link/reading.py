@@ -47,7 +47,7 @@ class Reading:
     __slots__ = ("_handle", "_poll", "_receive", "_task", "fd", "sock")
 
     def __init__(self, sock: socket.socket, poll: BusyPoll) -> None:
-        self.sock = sock
+        self.sock: socket.socket = sock
         self.fd: int = sock.fileno()
         self._receive = sock.recv
         self._poll = poll

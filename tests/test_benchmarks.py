@@ -19,7 +19,7 @@ from benchmarks.compare import Side, changes, notes, read_side, shown
 from benchmarks.everything import Plan, run_all
 from benchmarks.measured_files import Broken, Measured, Run, load, take, write_whole
 from benchmarks.registry import BENCHMARKS
-from benchmarks.results import Figure, Goal, Result, ratios
+from benchmarks.results import Figure, Goal, Result
 from benchmarks.tables import written
 from benchmarks.workers import ROOT
 from tests.waiting import DEADLINE_S, is_running, wait_until
@@ -161,11 +161,6 @@ def test_what_a_benchmark_has_measured_is_saved_though_nothing_can_be_printed(tm
         ended = subprocess.run(words, cwd=ROOT, stdout=full, stderr=full, check=False)
     assert ended.returncode == 1
     assert list(read_side(file).runs) == ["joins"]
-
-
-def test_a_peer_that_broke_off_lacks_its_last_rounds_alone() -> None:
-    assert ratios([2.0, None, 4.0], [1.0, 1.0]) == [2.0]
-    assert ratios([], [1.0]) == []
 
 
 # --------------------------------------------------------------------------------------------------------- what is kept
@@ -380,13 +375,6 @@ async def test_a_quick_run_leaves_the_kept_ones_and_a_full_disk_is_told(
     monkeypatch.setattr(measured_files, "write_whole", fill)
     assert await run_all(plan_of(programs)) == 1
     assert "calls: not kept: No space left on device; the run is in " in capsys.readouterr().out
-
-
-def test_the_readme_names_each_benchmark() -> None:
-    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    usage = next(line for line in text.splitlines() if line.startswith("    python -m benchmarks "))
-    assert usage.split()[3].split("|") == [*BENCHMARKS, "all"]
-    assert {name for name in BENCHMARKS if f"\n| `{name}` |" not in text} == set()
 
 
 def test_each_benchmark_is_there_and_has_a_time() -> None:

@@ -72,7 +72,7 @@ async def run_sealed(settings: Settings) -> Result:
     result = Result("Sealed links against plain ones", ["load", "plain", "sealed", "unit", "ratio", "from", "to"])
     try:
         await _measure_all(settings, result)
-    except* (trionet.NodeError, trio.TooSlowError) as group:
+    except* (trionet.TrionetError, trio.TooSlowError) as group:
         result.problems.append(f"it broke off: {group.exceptions[0]!r}")
     return result
 

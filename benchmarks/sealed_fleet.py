@@ -64,13 +64,13 @@ async def run_sealed_fleet(settings: Settings) -> Result:
         ["measure", "plain", "sealed", "unit", "ratio", "from", "to"],
     )
     try:
-        await _measure_both(settings, result)
-    except* (trionet.NodeError, trio.TooSlowError) as group:
+        await _measure_all(settings, result)
+    except* (trionet.TrionetError, trio.TooSlowError) as group:
         result.problems.append(f"it broke off: {group.exceptions[0]!r}")
     return result
 
 
-async def _measure_both(settings: Settings, result: Result) -> None:
+async def _measure_all(settings: Settings, result: Result) -> None:
     with TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
             fleets: dict[str, trionet.Node] = {}

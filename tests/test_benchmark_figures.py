@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
-from benchmarks import cluster, fanout
+import trionet
+from benchmarks import cluster, fanout, sealed, sealed_fleet
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import Result, ratios
+from benchmarks.settings import Settings
 from benchmarks.workers import ROOT
 
 
@@ -34,3 +37,19 @@ def test_runs_of_other_sizes_share_no_measure(name: str) -> None:
         measured[nodes] = {figure.what for figure in result.figures if figure.samples}
     assert measured[20]
     assert measured[20].isdisjoint(measured[100])
+
+
+@pytest.mark.parametrize("error", [trio.TooSlowError(), trionet.NodeUnreachable("it is gone")])
+async def test_a_benchmark_of_nodes_that_breaks_off_keeps_what_it_has_measured(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def measure(settings: Settings, result: Result) -> None:
+        result.rows.append(["1 call at a time", 1.0])
+        async with trio.open_nursery():
+            raise error
+
+    for module, run in ((sealed, sealed.run_sealed), (sealed_fleet, sealed_fleet.run_sealed_fleet)):
+        monkeypatch.setattr(module, "_measure_all", measure)
+        result = await run(Settings(peers=[]))
+        assert result.rows
+        assert type(error).__name__ in result.problems[0]

@@ -37,7 +37,7 @@ _LENGTH: Final = b"content-length"
 class Protocols(ProtocolWrapper):
     """HTTP/1.1, or HTTP/2 after the peer's preface or upgrade."""
 
-    protocol: _H11Protocol | _H2Protocol
+    protocol: Any  # one of those below; their types are partly Hypercorn's
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -112,12 +112,12 @@ def test_a_member_that_stands_still_for_two_seconds_does_not_count_as_failed(see
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("count", "still_s"), [(10, 2.6), (30, 2.6), (100, 2.9)])
-def test_a_member_of_many_may_stand_still_for_longer(seed: int, count: int, still_s: float) -> None:
+@pytest.mark.parametrize("count", [10, 30, 100])
+def test_a_member_may_stand_still_for_longer_than_a_probe_and_the_minimum_take(seed: int, count: int) -> None:
     members = Members(seed, count, options=DATAGRAMS_ONLY)
     random = members.cluster.random_for("stalls")
     for name in members.names[:5]:
-        members.cluster.at(2 + random.random(), members.cluster.pause, name, still_s)
+        members.cluster.at(2 + random.random(), members.cluster.pause, name, 2.5)
     members.cluster.run(9)
     assert members.order.of(MemberChange.SUSPECTED)
     assert members.order.of(MemberChange.FAILED) == []

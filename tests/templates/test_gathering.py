@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.transports.link.ends import HandPeer, listen
 from trionet import (
     CallTimeout,
     ConnectionLost,
@@ -24,6 +25,7 @@ from trionet import (
     register_type,
     rpc,
 )
+from trionet.protocols.link.frames import CallFrame, Reply
 from trionet.templates.gathering import Gathering
 
 StartNode = Callable[..., Awaitable[Node]]
@@ -219,6 +221,21 @@ async def test_its_calls_are_shown_while_they_are_in_progress(
         sending = caller.local.comm.transport.in_progress()
         assert {(one.node, one.state) for one in sending} == {(node.address, "sent") for node in nodes}
         assert all(one.task is not None for one in sending)
+
+
+async def test_no_task_waits_for_an_orphan_of_a_group_wide_call(start_node: StartNode, nursery: trio.Nursery) -> None:
+    async def never_confirm(peer: HandPeer) -> None:
+        await peer.send(Reply((await peer.receive_a(CallFrame)).msg_id, "warm"))
+        await peer.wait_closed()
+
+    address = await listen(nursery, never_confirm)
+    caller = await start_node()
+    await caller.local.groups.put("fleet", [address])
+    assert (await caller.group("fleet").comm.send([], ECHO)).values
+    with trio.move_on_after(0.01):
+        await caller.group("fleet").comm.send([], ECHO)
+    ((_, _, state, task),) = caller.local.comm.transport.in_progress()
+    assert (state, task) == ("cancelled", None)
 
 
 async def test_calls_are_counted_with_their_own_durations(

@@ -215,7 +215,8 @@ class LinkClient:
         for call in self._calls.in_progress.values():
             assert isinstance(call, Call | Stream)
             if call.request is not None:
-                task = call.sender if call.task is None and type(call) is SentCall else call.task
+                is_gathered = type(call) is SentCall and not (call.task or call.is_cancelled)
+                task = call.sender if is_gathered else call.task
                 found.append(Sending(node, call.request, "cancelled" if call.is_cancelled else "sent", task))
         return found
 

@@ -226,13 +226,16 @@ async def test_its_calls_are_shown_while_they_are_in_progress(
 async def test_no_task_waits_for_an_orphan_of_a_group_wide_call(start_node: StartNode, nursery: trio.Nursery) -> None:
     async def never_confirm(peer: HandPeer) -> None:
         await peer.send(Reply((await peer.receive_a(CallFrame)).msg_id, "warm"))
+        await peer.receive_a(CallFrame)
+        scope.cancel()
         await peer.wait_closed()
 
+    scope = trio.CancelScope()
     address = await listen(nursery, never_confirm)
     caller = await start_node()
     await caller.local.groups.put("fleet", [address])
     assert (await caller.group("fleet").comm.send([], ECHO)).values
-    with trio.move_on_after(0.01):
+    with scope:
         await caller.group("fleet").comm.send([], ECHO)
     ((_, _, state, task),) = caller.local.comm.transport.in_progress()
     assert (state, task) == ("cancelled", None)

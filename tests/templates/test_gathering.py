@@ -281,7 +281,7 @@ class Desk:
     def __init__(self) -> None:
         self.handle: Callable[[Any], None] | None = None
 
-    def send_at_once(self, _: object, __: object, handle: Callable[[Any], None]) -> Any:
+    def send_at_once(self, node: object, request: object, handle: Callable[[Any], None]) -> Any:
         """Send a call, so to speak."""
         self.handle = handle
         return self

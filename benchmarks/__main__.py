@@ -22,7 +22,7 @@ from .everything import Plan, run_all
 from .facts import machine, versions
 from .measured_files import Run, write_whole
 from .registry import BENCHMARKS
-from .settings import Settings
+from .settings import Settings, print_all
 
 if TYPE_CHECKING:
     from .results import Result
@@ -122,13 +122,14 @@ def main(argv: list[str] | None = None) -> int:
         settings=msgspec.to_builtins(settings),
         results={options.benchmark: result},
     )
-    print(result.shown())
+    is_saved = options.json is None or _save(run, options.json)  # first: nothing that printing meets may lose it
+    lines = [result.shown()]
     for title, found in (("machine", run.machine), ("versions", run.versions)):
-        print(f"{title:8}", ", ".join(f"{name} {value}" for name, value in found.items()))
-    is_saved = options.json is None or _save(run, options.json)
+        lines.append(f"{title:8} " + ", ".join(f"{name} {value}" for name, value in found.items()))
     if options.compare:
-        print(shown(read_side(options.compare), side_of(run)))
-    return 1 if result.problems or not is_saved else 0
+        lines.append(shown(read_side(options.compare), side_of(run)))
+    is_printed = print_all("\n".join(lines))
+    return 0 if is_saved and is_printed and not result.problems else 1
 
 
 def _save(run: Run, path: Path) -> bool:

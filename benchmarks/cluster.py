@@ -23,7 +23,7 @@ from .workers import Worker, WorkerFailed, open_worker
 if TYPE_CHECKING:
     from .settings import Settings
 
-__all__ = ["cpu_s", "open_fleet", "run_cluster", "wait_whole"]
+__all__ = ["cpu_s", "open_fleet", "run_cluster", "summarize", "wait_whole"]
 
 _GOSSIPS: Final = 20
 _FLEET_START_S: Final = 300.0
@@ -63,7 +63,7 @@ async def run_cluster(settings: Settings) -> Result:
                 await _gossip(peer, senders[peer], result)
         if "link" in senders:
             await _measure_membership(fleets["link"].ready["nodes"], senders["link"], result, settings)
-    _summarize(list(senders), settings.nodes, result)
+    summarize(list(senders), settings.nodes, result)
     return result
 
 
@@ -156,7 +156,8 @@ def cpu_s(pid: int) -> float:
     return 0.0
 
 
-def _summarize(peers: list[str], nodes: int, result: Result) -> None:
+def summarize(peers: list[str], nodes: int, result: Result) -> None:
+    """Fill the table and the goals from the samples."""
     seconds, reached = (result.samples.get(what, {}) for what in ("gossip_s", "reached"))
     for peer in peers:
         to_reference = ratio(seconds[peer], seconds["reference"]) if "reference" in seconds else None
@@ -166,8 +167,9 @@ def _summarize(peers: list[str], nodes: int, result: Result) -> None:
         result.rows.append([*row, least, nodes])
         if peer == "link":
             found = ratios(seconds[peer], seconds.get("reference", []))
-            result.watch("time to the last, against the reference", found, at_least=False, limit=_TO_LAST)
-            result.goals.append(Goal("members reached, the least", nodes, at_least=True, measured=least, unit="nodes"))
+            result.watch(f"time to the last of {nodes}, against the reference", found, at_least=False, limit=_TO_LAST)
+            what = f"members reached of {nodes}, the least"
+            result.goals.append(Goal(what, nodes, at_least=True, measured=least, unit="nodes"))
     idle = median(result.samples.get("idle_cpu", {}).get("link", []))
     if idle is not None:
         result.rows.append(["processor time of a node at rest, ms per s", 1e3 * idle, None, None, None])

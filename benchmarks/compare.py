@@ -6,7 +6,8 @@
 Compared are ratios, and on one and the same kind of machine also the processor time of one piece of work and whatever
 else has a goal. With five samples or more of both runs a change counts where the whole interval of 99 % of the ratio of
 the two medians (by bootstrap) is beyond 5 %; with fewer, the ratio must be beyond 25 %, and times by the clock must
-have doubled. Speed decides nothing: the exit status is 0 whatever became slower, 2 where there is nothing to compare.
+have doubled. Speed decides nothing: the exit status is 0 whatever became slower, 2 where there is
+nothing to compare, 1 where it can't be printed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 
 from .measured_files import MEASURED, Broken, Measured, load_from, read_run
 from .results import Figure, formatted
+from .settings import print_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,7 @@ _FEW_MARGIN: Final = 1.25
 _CLOCK_MARGIN: Final = 2.0
 _CLOCK: Final = ("s", "ms")
 _SAME: Final = ("cores", "architecture", "system")
+_NOTHING: Final = "There is nothing to compare: no measure is in both"
 
 
 class Side(msgspec.Struct):
@@ -107,8 +110,11 @@ def side_of(run: Run, where: str = "this run") -> Side:
 def _runs_of(file: Path) -> dict[str, Measured]:
     try:
         return _measured(read_run(file))
-    except Broken:
-        kept = load_from(file)
+    except Broken as no_run:
+        try:
+            kept = load_from(file)
+        except Broken:
+            raise no_run from None
         return {kept.name: kept}
 
 
@@ -124,13 +130,23 @@ def changes(old: Side, new: Side) -> list[Change]:
     """Compare the measures that both sides have."""
     found = []
     for name in [name for name in new.runs if name in old.runs]:
-        is_same_machine = all(old.runs[name].machine.get(fact) == new.runs[name].machine.get(fact) for fact in _SAME)
+        is_same_machine = _are_alike(old.runs[name], new.runs[name])
         before, after = _figures(old.runs[name]), _figures(new.runs[name])
         for what in [what for what in after if what in before]:
             unit = after[what].unit
             if unit == before[what].unit and (unit == "x" or is_same_machine):
                 found.append(_change(name, before[what], after[what]))
     return found
+
+
+def _are_alike(old: Measured, new: Measured) -> bool:
+    """Return whether both were measured on the same kind of machine."""
+    return all(old.machine.get(fact) == new.machine.get(fact) for fact in _SAME)
+
+
+def _on_other_machines(old: Side, new: Side) -> list[str]:
+    both = [name for name in new.runs if name in old.runs]
+    return [name for name in both if not _are_alike(old.runs[name], new.runs[name])]
 
 
 def _figures(run: Measured) -> dict[str, Figure]:
@@ -179,9 +195,13 @@ def shown(old: Side, new: Side) -> str:
     """Return the comparison as text."""
     found = changes(old, new)
     lines = [f"compared with {old.where}: {len(found)} measures"]
+    if others := _on_other_machines(old, new):
+        lines.append(f"measured on another kind of machine, so only ratios are compared: {', '.join(others)}")
     for verdict in ("slower", "faster"):
         lines += [f"{verdict:7} {change}" for change in found if change.verdict == verdict]
-    if not any(change.verdict == "slower" for change in found):
+    if not found:
+        lines.append(_NOTHING)
+    elif not any(change.verdict == "slower" for change in found):
         lines.append("nothing became slower, beyond noise")
     lines += [f"not compared: {trouble}" for trouble in old.troubles + new.troubles]
     if missing := sorted(old.runs.keys() - new.runs.keys()):
@@ -199,10 +219,10 @@ def notes(old: Side, new: Side) -> str:
         f" figures of {' to '.join(before[:1] + before[1:][-1:])}; {len(found)} measures:",
         "",
     ]
-    for verdict in ("slower", "faster"):
+    for verdict in ("slower", "faster") if found else ():
         listed = [f"- {verdict.capitalize()}: {change}." for change in found if change.verdict == verdict]
         lines += listed or [f"- Nothing became {verdict}, beyond noise."]
-    return "\n".join(lines)
+    return "\n".join(lines if found else [*lines, f"- {_NOTHING}."])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -213,10 +233,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--notes", action="store_true", help="print the lines for CHANGELOG.md")
     options = parser.parse_args(argv)
     old, new = read_side(options.old), read_side(options.new)
-    print((notes if options.notes else shown)(old, new))
+    is_printed = print_all((notes if options.notes else shown)(old, new))
     for trouble in (old.troubles + new.troubles) if options.notes else []:
         print(f"not compared: {trouble}", file=sys.stderr)
-    return 0 if old.runs and new.runs else 2
+    if not is_printed:
+        return 1
+    return 0 if changes(old, new) else 2
 
 
 if __name__ == "__main__":

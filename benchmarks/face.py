@@ -83,19 +83,25 @@ async def _load(wrk: list[str], server: Worker, seconds: int) -> tuple[float, fl
     """Return the requests per second, the server's processor time for each in microseconds, and what failed."""
     before_s = (await server.ask("cpu"))["cpu_s"]
     command = [*wrk, f"-d{seconds}s", f"http://127.0.0.1:{server.ready['port']}{_PATH}"]
-    ran = await trio.run_process(command, capture_stdout=True, stderr=subprocess.STDOUT)
+    ran = await trio.run_process(command, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
     cpu_s = (await server.ask("cpu"))["cpu_s"] - before_s
     said = ran.stdout.decode()
     rate = float(found[1]) if (found := _RATE.search(said)) else 0.0
     failed = found[1] if (found := _FAILED.search(said)) else ""
+    if ran.returncode:
+        failed = f"wrk ended with status {ran.returncode}: {said.strip()[-200:]}"
     return rate, cpu_s / max(1.0, rate * seconds) * 1e6, failed
 
 
 def _summarize(result: Result) -> None:
     rates, cpu = (result.samples.get(name, {}) for name in ("requests_per_s", "server_cpu_us"))
     for kind, found in rates.items():
-        result.rows.append([_TITLES[kind], median(found), median(ratios(found, rates["bare"])), median(cpu[kind])])
+        result.rows.append(
+            [_TITLES[kind], median(found), median(ratios(found, rates.get("bare", []))), median(cpu[kind])]
+        )
     if rates:
         result.watch(
-            "the HTTP face, against a bare ASGI app on Hypercorn", ratios(rates["node"], rates["bare"]), limit=0.75
+            "the HTTP face, against a bare ASGI app on Hypercorn",
+            ratios(rates.get("node", []), rates.get("bare", [])),
+            limit=0.75,
         )

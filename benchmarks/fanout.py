@@ -21,7 +21,7 @@ from .workers import WorkerFailed, open_worker, python_worker
 if TYPE_CHECKING:
     from .settings import Settings
 
-__all__ = ["command_of", "run_fanout"]
+__all__ = ["command_of", "run_fanout", "summarize"]
 
 _TIMES: Final = 30
 _FLEET_START_S: Final = 300.0
@@ -34,11 +34,11 @@ _TITLES: Final = {
     "pool": f"multiprocessing, a Pool of {_FEW}",
 }
 _GOALS: Final = (
-    ("fan-out on connections that are there, against the reference", "then_ms", "link", "reference", 0.2),
-    ("first fan-out, with connecting, against the reference", "first_ms", "link", "reference", 1 / 3),
+    ("fan-out to {nodes} on connections that are there, against the reference", "then_ms", "link", "reference", 0.2),
+    ("first fan-out to {nodes}, with connecting, against the reference", "first_ms", "link", "reference", 1 / 3),
     (f"fan-out to {_FEW} nodes, against a Pool over pipes", "then_ms", "few", "pool", 0.9),
 )
-"""What, by which measure, whose, against whom, and the greatest ratio."""
+"""What, by which measure, whose, against whom, and the greatest ratio. Names have the sizes: only like is compared."""
 
 
 def command_of(peer: str, what: str, options: dict[str, Any]) -> list[str]:
@@ -75,15 +75,21 @@ async def run_fanout(settings: Settings) -> Result:
                 result.problems.append(str(exc))
         for number in range(settings.rounds):
             settings.say(f"fanout: round {number + 1} of {settings.rounds}")
-            for peer in list(fleets)[:: 1 if number % 2 else -1]:
-                await _measure(peer, command_of(peer, "fan", {"nodes": fleets[peer]}), result)
-            if "link" in fleets:
-                few = command_of("link", "fan", {"nodes": fleets["link"][:_FEW]})
-                pool = python_worker("peers.pool_fan", "run", {"processes": _FEW})
-                for peer, command in [("few", few), ("pool", pool)][:: 1 if number % 2 else -1]:
-                    await _measure(peer, command, result)
-    _summarize(list(fleets), result)
+            await _measure_round(number, fleets, result)
+    if settings.nodes < _FEW:
+        result.skipped.append(f"{_TITLES['pool']}: there are fewer nodes")
+    summarize(list(fleets), settings.nodes, result)
     return result
+
+
+async def _measure_round(number: int, fleets: dict[str, list[Any]], result: Result) -> None:
+    for peer in list(fleets)[:: 1 if number % 2 else -1]:
+        await _measure(peer, command_of(peer, "fan", {"nodes": fleets[peer]}), result)
+    if len(fleets.get("link", [])) >= _FEW:
+        few = command_of("link", "fan", {"nodes": fleets["link"][:_FEW]})
+        pool = python_worker("peers.pool_fan", "run", {"processes": _FEW})
+        for peer, command in [("few", few), ("pool", pool)][:: 1 if number % 2 else -1]:
+            await _measure(peer, command, result)
 
 
 async def _measure(peer: str, command: list[str], result: Result) -> None:
@@ -102,7 +108,8 @@ async def _measure(peer: str, command: list[str], result: Result) -> None:
         result.samples.setdefault(measure, {}).setdefault(peer, []).append(found)
 
 
-def _summarize(peers: list[str], result: Result) -> None:
+def summarize(peers: list[str], nodes: int, result: Result) -> None:
+    """Fill the table and the goals from the samples."""
     first, then, tail = (result.samples.get(measure, {}) for measure in ("first_ms", "then_ms", "then_p99_ms"))
     for peer in [*peers, *(other for other in ("few", "pool") if other in then)]:
         against = "reference" if peer in ("link", "reference") else "pool"
@@ -113,4 +120,4 @@ def _summarize(peers: list[str], result: Result) -> None:
     for what, measure, peer, other, limit in _GOALS:
         measured = result.samples.get(measure, {})
         found = ratios(measured.get(peer, []), measured.get(other, []))
-        result.watch(what, found, at_least=False, limit=limit)
+        result.watch(what.format(nodes=nodes), found, at_least=False, limit=limit)

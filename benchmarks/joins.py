@@ -45,9 +45,9 @@ async def run_joins(settings: Settings) -> Result:
     for size in _SIZES:
         spent = median(result.samples["join_ms"][str(size)])
         result.rows.append([size, spent, median(result.samples["sent_bytes"][str(size)])])
-        spent_ms = result.samples["join_ms"][str(size)]
+        joins_ms = result.samples["join_ms"][str(size)]
         what = f"processor time of a join at {size:,} members"
-        result.watch(what, spent_ms, at_least=False, unit="ms", limit=_GOALS.get(size))
+        result.watch(what, joins_ms, at_least=False, unit="ms", limit=_GOALS.get(size))
     return result
 
 

@@ -148,6 +148,8 @@ def _read(path: Path, form: type[T]) -> T:
         return msgspec.json.decode(path.read_bytes(), type=form)
     except OSError as exc:
         raise Broken(f"{path}: {exc.strerror}") from exc
+    except msgspec.ValidationError as exc:
+        raise Broken(f"{path} is no file of these benchmarks, or one of another version: {exc}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Broken(f"{path} is broken: {exc}") from exc
 
@@ -189,13 +191,12 @@ def _take(name: str, result: Result, run: Run, path: Path, *, anyway: bool) -> s
     except Broken:
         lost = []
     else:
-        here = {str(row[0]) for row in result.rows}
-        lost = sorted({str(row[0]) for row in earlier.rows} - here)
+        lost = _lost(earlier, result)
     if not result.rows:
         return f"{name}: nothing was measured; the earlier table stays"
     if lost and not anyway:
         remedy = f"`python -m benchmarks.tables --take {path} --anyway` takes it"
-        return f"{name}: the earlier table stays, because this run has no {lost[0]!r} ({len(lost)} missing); {remedy}"
+        return f"{name}: the earlier table stays, because this run has no {lost[0]} ({len(lost)} missing); {remedy}"
     kept = Measured(
         name=name,
         date=run.date,
@@ -211,6 +212,25 @@ def _take(name: str, result: Result, run: Run, path: Path, *, anyway: bool) -> s
     data = msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n"
     write_whole(MEASURED / f"{name}.json", data)
     return f"{name}: kept"
+
+
+def _lost(earlier: Measured, result: Result) -> list[str]:
+    """Return what a run has no figures of, and the earlier one has: rows, and cells in the columns that both have."""
+    columns = _distinct(result.columns)
+    here = {
+        (str(row[0]), name) for row in result.rows for name, cell in zip(columns, row, strict=False) if cell is not None
+    }
+    rows = {row for row, _ in here}
+    lost = []
+    for row in earlier.rows:
+        if str(row[0]) not in rows:
+            lost.append(repr(str(row[0])))
+        else:
+            there = [name for name, cell in zip(earlier.columns[1:], row[1:], strict=False) if cell is not None]
+            lost += [
+                f"{name!r} of {str(row[0])!r}" for name in there if name in columns and (str(row[0]), name) not in here
+            ]
+    return sorted(set(lost))
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

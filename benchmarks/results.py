@@ -166,10 +166,8 @@ def ratio(of: Sequence[float | None], to: Sequence[float | None]) -> float | Non
 
 
 def ratios(of: Sequence[float | None], to: Sequence[float | None]) -> list[float]:
-    """Return the ratios of two peers in the rounds in which both have a number; none where one did not run."""
-    if not of or not to:
-        return []
-    return [a / b for a, b in zip(of, to, strict=True) if a is not None and b]
+    """Return the ratios of two peers in the rounds in which both have a number; one that broke off lacks the last."""
+    return [a / b for a, b in zip(of, to, strict=False) if a is not None and b]
 
 
 def percentile(numbers: Sequence[float | None], share: float) -> float | None:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import msgspec
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "print_all"]
+
+
+def print_all(text: str) -> bool:
+    """Print a text; return whether that went well: the disk may be full, or the reader of a pipe gone."""
+    try:
+        print(text, flush=True)
+    except OSError as exc:
+        with suppress(OSError):
+            print(f"error: standard output: {exc.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python's exit tries again to write what is left
+        return False
+    return True
 
 
 class Settings(msgspec.Struct):
@@ -35,5 +49,6 @@ class Settings(msgspec.Struct):
     versions: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        """Print the current step."""
-        print(text, file=sys.stderr, flush=True)
+        """Print the current step; a closed terminal is no reason to stop measuring."""
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)

@@ -109,7 +109,7 @@ def _shown(cell: Any) -> str:
 
 def _goal_of(measured: Measured, row: str) -> str | None:
     for goal in measured.goals:
-        if goal.what.startswith(row) and goal.is_reached is not None:
+        if (goal.what.startswith(row) or goal.what.endswith(row)) and goal.is_reached is not None:
             return f"{formatted(goal.limit)}, {'reached' if goal.is_reached else 'missed'}"
     return None
 

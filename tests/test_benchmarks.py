@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from benchmarks.measured_files import Broken, Measured, Run, load, take, write_w
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import Figure, Goal, Result
 from benchmarks.tables import written
+from benchmarks.workers import ROOT
 from tests.waiting import DEADLINE_S, is_running, wait_until
 
 if TYPE_CHECKING:
@@ -103,6 +105,62 @@ def test_a_broken_file_is_told_and_left_out(tmp_path: Path, capsys: pytest.Captu
     assert "b.json is broken" in found.troubles[0]
     assert compare.main([str(tmp_path / "nowhere.json"), str(tmp_path)]) == 2
     assert "nowhere.json: No such file" in capsys.readouterr().out
+    (tmp_path / "b.json").write_text('{"name": "calls", "run": "of an earlier version"}', encoding="utf-8")
+    assert "one of another version" in read_side(tmp_path / "b.json").troubles[0]
+
+
+def test_runs_without_a_common_measure_are_not_said_to_be_as_fast(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"{name}.json" for name in NAMES]
+    for name, file in zip(NAMES, files, strict=True):
+        file.write_bytes(msgspec.json.encode(run_of(name, FAST)))
+    for words in ([], ["--notes"]):
+        assert compare.main([*map(str, files), *words]) == 2
+        said = capsys.readouterr().out
+        assert "There is nothing to compare" in said
+        assert "othing became" not in said
+
+
+def test_another_kind_of_machine_is_told() -> None:
+    assert "another kind of machine, so only ratios are compared: calls" in shown(side(FAST), side(FAST, cores=64))
+    assert "machine" not in shown(side(FAST), side(FAST))
+
+
+def test_on_a_full_disk_a_comparison_ends_with_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_bytes(msgspec.json.encode(run_of("calls", FAST)))
+    with Path("/dev/full").open("wb") as full:
+        words = [sys.executable, "-m", "benchmarks.compare", str(file), str(file)]
+        ended = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == b"error: standard output: No space left on device\n"
+
+
+_MEASURES_AND_SAYS = """
+import sys, benchmarks.__main__ as runner
+from benchmarks.results import Result
+
+class Stub:
+    def load(self):
+        return self.run
+
+    async def run(self, settings):
+        settings.say("a step")
+        return Result("A title", ["peer"], rows=[["ours"]])
+
+runner.BENCHMARKS["joins"] = Stub()
+sys.exit(runner.main(sys.argv[1:]))
+"""
+
+
+def test_what_a_benchmark_has_measured_is_saved_though_nothing_can_be_printed(tmp_path: Path) -> None:
+    file = tmp_path / "joins.json"
+    with Path("/dev/full").open("wb") as full:
+        words = [sys.executable, "-c", _MEASURES_AND_SAYS, "joins", "--json", str(file)]
+        ended = subprocess.run(words, cwd=ROOT, stdout=full, stderr=full, check=False)
+    assert ended.returncode == 1
+    assert list(read_side(file).runs) == ["joins"]
 
 
 # --------------------------------------------------------------------------------------------------------- what is kept
@@ -132,6 +190,20 @@ def test_a_run_without_the_rows_of_a_peer_does_not_replace_one_that_has_them(tmp
     assert "Left out: theirs: there is no node on this machine." in load("calls").run
     (kept / "calls.json").write_text("{", encoding="utf-8")
     assert take(file) == ["calls: kept"]
+
+
+def test_a_run_in_which_a_peer_failed_does_not_replace_its_figures(tmp_path: Path, kept: Path) -> None:
+    file, run = tmp_path / "run.json", run_of("calls", FAST)
+    file.write_bytes(msgspec.json.encode(run))
+    assert take(file) == ["calls: kept"]
+    run.results["calls"].rows[1] = ["theirs", None]
+    file.write_bytes(msgspec.json.encode(run))
+    assert take(file)[0].startswith(
+        "calls: the earlier table stays, because this run has no 'x' of 'theirs' (1 missing)"
+    )
+    run.results["calls"].columns = ["peer", "y"]
+    file.write_bytes(msgspec.json.encode(run))
+    assert take(file) == ["calls: kept"], "a column that is no more is no reason"
 
 
 def test_columns_that_share_a_name_are_told_apart(tmp_path: Path, kept: Path) -> None:

@@ -52,6 +52,14 @@ def test_each_file_says_which_run_it_is_from(name: str) -> None:
     assert all(len(row) == len(measured.columns) for row in measured.rows)
 
 
+def test_a_column_of_goals_shows_goals() -> None:
+    for page, text in tables.in_pages().items():
+        for block in re.findall(r"<!-- figures: .*?<!-- end -->", text, re.DOTALL):
+            lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.split("\n") if line[:1] == "|"]
+            if "goal" in lines[0]:
+                assert any(line[lines[0].index("goal")] for line in lines[2:]), (page.name, lines[0])
+
+
 def test_a_table_of_a_new_run_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = Result(
         "Sealed links",

@@ -94,7 +94,7 @@ def _keep_silent(node: Node) -> None:
     """Make the node send no cancels."""
 
     def silence(link: Any) -> None:
-        link.calls._cancel = _say_nothing  # noqa: SLF001
+        link.calls.cancel = _say_nothing
 
     _break_links(node, silence)
 

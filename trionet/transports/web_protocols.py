@@ -41,7 +41,7 @@ _LOOK_S: Final = 0.5
 class Protocols(ProtocolWrapper):
     """HTTP/1.1, or HTTP/2 after the peer's preface or upgrade."""
 
-    protocol: _H11Protocol | _H2Protocol
+    protocol: Any  # one of those below; their types are partly Hypercorn's
 
     def __init__(self, *args: Any, has_left: Callable[[], bool]) -> None:
         """Serve with Hypercorn's `args`; ``has_left()`` tells whether the peer has closed the connection."""

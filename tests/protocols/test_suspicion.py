@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from trionet.protocols.suspicion import (
     expected_confirmations,
+    suspicion_maximum_s,
     suspicion_minimum_s,
     suspicion_timeout_s,
     volunteer_chance,
@@ -37,10 +38,14 @@ def test_reversed_bounds_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("members", "seconds"), [(1, 1.3), (2, 1.3), (10, 1.3), (100, 2.1), (1_000, 2.9), (10_000, 3.7)]
+    ("members", "seconds"), [(1, 1.859), (2, 1.859), (50, 1.859), (100, 2.1), (1_000, 2.9), (10_000, 3.7)]
 )
 def test_the_minimum_grows_with_the_way_that_news_goes(members: int, seconds: float) -> None:
-    assert suspicion_minimum_s(4, members, 0.2, 0.5) == pytest.approx(seconds)
+    assert suspicion_minimum_s(4, members, 0.2, 0.5) == pytest.approx(seconds, abs=1e-3)
+
+
+def test_the_maximum_is_the_same_in_all_groups() -> None:
+    assert suspicion_maximum_s(4, 0.2, 0.5) == pytest.approx(7.8)
 
 
 @pytest.mark.parametrize(("members", "expected"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 3), (10_000, 3)])

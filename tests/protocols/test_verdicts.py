@@ -111,6 +111,18 @@ def test_a_member_that_stands_still_for_two_seconds_does_not_count_as_failed(see
     assert members.order.of(MemberChange.FAILED) == []
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("count", "still_s"), [(10, 2.6), (30, 2.6), (100, 2.9)])
+def test_a_member_of_many_may_stand_still_for_longer(seed: int, count: int, still_s: float) -> None:
+    members = Members(seed, count, options=DATAGRAMS_ONLY)
+    random = members.cluster.random_for("stalls")
+    for name in members.names[:5]:
+        members.cluster.at(2 + random.random(), members.cluster.pause, name, still_s)
+    members.cluster.run(9)
+    assert members.order.of(MemberChange.SUSPECTED)
+    assert members.order.of(MemberChange.FAILED) == []
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3, 101))
 def test_no_member_fails_falsely_while_a_third_of_the_datagrams_is_lost(seed: int) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from .probing import Prober
 from .statements import MOST_SUSPECTED_BY, State
-from .suspicion import MAXIMUM_MULT, Suspicion, expected_confirmations, suspicion_timeout_s, volunteer_chance
+from .suspicion import Suspicion, expected_confirmations, suspicion_timeout_s, volunteer_chance
 from .swim_messages import Ping, PingReq
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Suspecting:
         context = self._context
         suspicion = self.by_name[member.name] = Suspicion(member, member.statement.incarnation, context.next_seq())
         self._by_seq[suspicion.seq] = suspicion
-        wait_s = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
+        wait_s = _HEARSAY_MULT * context.suspicion_maximum_s() * (1 + context.random.random())
         is_mine = context.me in member.statement.suspected_by
         if not is_mine and context.random.random() < volunteer_chance(len(context.members)):
             wait_s = 0.0
@@ -152,7 +152,7 @@ class Suspecting:
     def _probe(self, suspicion: Suspicion) -> None:
         """Probe a suspect, and again later if there is no verdict."""
         context = self._context
-        wait_s = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s()
+        wait_s = _HEARSAY_MULT * context.suspicion_maximum_s()
         suspicion.timer = context.after(wait_s, self._probe, suspicion)
         self.prober.probe(suspicion.member, is_urgent=True)
 
@@ -162,7 +162,7 @@ class Suspecting:
         assert suspicion.began is not None
         minimum = context.suspicion_minimum_s()
         confirmations, expected = suspicion.confirmations(context.me), expected_confirmations(len(context.members))
-        timeout = suspicion_timeout_s(confirmations, expected, minimum, MAXIMUM_MULT * minimum)
+        timeout = suspicion_timeout_s(confirmations, expected, minimum, context.suspicion_maximum_s())
         if suspicion.timer is not None:
             suspicion.timer.cancel()
         suspicion.timer = context.timers.set(suspicion.began + timeout, self._declare, suspicion)

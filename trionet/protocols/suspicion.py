@@ -23,13 +23,18 @@ __all__ = [
     "MAXIMUM_MULT",
     "Suspicion",
     "expected_confirmations",
+    "suspicion_maximum_s",
     "suspicion_minimum_s",
     "suspicion_timeout_s",
     "volunteer_chance",
 ]
 
 MAXIMUM_MULT: Final = 6
-"""The timeout without any confirmation, as a multiple of the minimum; memberlist's ``SuspicionMaxTimeoutMult``."""
+"""The timeout without any confirmation, as a multiple of the shortest one; memberlist's ``SuspicionMaxTimeoutMult``."""
+
+_FEW: Final = 50
+"""A group of fewer members has the minimum of so many. A probe fails before the interval ends, so with the logarithm of
+its own size a member of ten that stands still for 2.2 s would be held failed with `LAN`."""
 
 
 def suspicion_minimum_s(mult: int, members: int, gossip_interval_s: float, probe_timeout_s: float) -> float:
@@ -39,7 +44,15 @@ def suspicion_minimum_s(mult: int, members: int, gossip_interval_s: float, probe
     timeout for the final probe. Without the logarithm a failure is known sooner, but a member of many that stands still
     for 2 to 3 s, as when it lacks processor time, is held failed, too.
     """
-    return mult * max(1.0, math.log10(max(1, members))) * gossip_interval_s + probe_timeout_s
+    return mult * math.log10(max(_FEW, members)) * gossip_interval_s + probe_timeout_s
+
+
+def suspicion_maximum_s(mult: int, gossip_interval_s: float, probe_timeout_s: float) -> float:
+    """Return the suspicion timeout in seconds without any confirmation.
+
+    It is the same in all groups: of ten members that fail at once, some are not confirmed by all who should.
+    """
+    return MAXIMUM_MULT * (mult * gossip_interval_s + probe_timeout_s)
 
 
 def suspicion_timeout_s(confirmations: int, expected: int, minimum_s: float, maximum_s: float) -> float:

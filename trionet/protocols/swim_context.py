@@ -11,7 +11,7 @@ from .awareness import Awareness
 from .dissemination import Dissemination
 from .effects import Send
 from .members import Members
-from .suspicion import suspicion_minimum_s
+from .suspicion import suspicion_maximum_s, suspicion_minimum_s
 from .swim_settings import SwimCounts
 from .timers import Timers
 
@@ -94,6 +94,12 @@ class Context:
         return suspicion_minimum_s(
             profile.suspicion_mult, len(self.members), profile.gossip_interval_s, profile.probe_timeout_s
         )
+
+    def suspicion_maximum_s(self) -> float:
+        """Return the suspicion timeout without any confirmation."""
+        profile = self.profile
+        longest = suspicion_maximum_s(profile.suspicion_mult, profile.gossip_interval_s, profile.probe_timeout_s)
+        return max(longest, self.suspicion_minimum_s())
 
     def after(self, wait_s: float, action: Callable[..., None], *args: Any) -> Timer:
         """Call ``action(*args)`` in `wait_s` seconds."""

@@ -19,6 +19,7 @@ from tests.waiting import DEADLINE_S
 from trionet import NodeAddress, NodeConfig, Remote, open_node
 from trionet.cli.passed_sockets import passed_sockets, usable_sockets
 from trionet.errors import ConfigError
+from trionet.transports.port import open_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +127,15 @@ async def refused(*socks: socket.socket) -> str:
         return errors.decode()
 
 
+async def test_what_was_passed_is_closed_when_the_node_finds_no_address_to_advertise() -> None:
+    everywhere = listening("0.0.0.0")
+    datagrams = for_datagrams(0)
+    config = NodeConfig(ip="0.0.0.0", insecure=True, join=["[::1]:9"])
+    with pytest.raises(ConfigError, match="no route to any seed"):
+        await open_port(config, [everywhere, datagrams], has_datagrams=True)
+    assert (everywhere.fileno(), datagrams.fileno()) == (-1, -1)
+
+
 async def test_an_open_address_needs_a_key_as_ever() -> None:
     with listening() as loopback:
         port = loopback.getsockname()[1]
@@ -145,6 +155,7 @@ async def test_an_open_address_needs_a_key_as_ever() -> None:
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "-1"},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1000000"},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "\u0661"},
+        {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1" * 5000},
     ],
 )
 def test_what_is_announced_for_another_process_or_malformed_is_left_alone(variables: dict[str, str]) -> None:

@@ -189,6 +189,8 @@ async def test_a_manager_that_is_gone_harms_no_node(tmp_path: Path) -> None:
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "0"}, None),
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "-5"}, None),
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "\u0665"}, None),
+        ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "9" * 400}, None),
+        ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "9" * 5000}, None),
     ],
 )
 def test_the_environment_says_whom_to_notify_and_is_passed_on_to_nobody(

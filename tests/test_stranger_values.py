@@ -141,6 +141,26 @@ def _containers(plain: Any) -> int:
     return 1 + sum(map(_containers, plain)) if isinstance(plain, list) else 0
 
 
+@pytest.mark.parametrize(
+    "extension",
+    [
+        *(bytes([0xD4 + power]) + b"\x05" + bytes(2**power) for power in range(5)),
+        *(
+            bytes([0xC7 + power]) + length.to_bytes(2**power, "big") + b"\x05" + bytes(length)
+            for power in range(3)
+            for length in (0, 1, 4, 200)
+        ),
+    ],
+)
+def test_what_follows_an_extension_is_counted(extension: bytes) -> None:
+    data = b"\xdd\x00\x00\x01\x2d" + extension + b"\x90" * 300
+    assert len(msgspec.msgpack.decode(data)) == 301
+    assert messagepack_holds_more(data, 300)
+    assert not messagepack_holds_more(data, 302)  # one with a needlessly long header counts, too
+    keys = b"".join(b"\x92\x01\xcd%b\x00" % number.to_bytes(2, "big") for number in range(100))
+    assert holds_large_map_of_lists(b"\x92" + extension + b"\xde\x00\x64" + keys)
+
+
 @given(
     data=st.binary(max_size=200) | st.text(alphabet='[]{}",\\a1:', max_size=60).map(str.encode), most=st.integers(0, 9)
 )

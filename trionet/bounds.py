@@ -97,18 +97,20 @@ def _containers(data: bytes) -> Iterator[int]:
             yield place
             place += _HEADER_BYTES[byte]
         elif byte in _LENGTH_BYTES:
-            length, begin = _length(data, place)
+            length, end = _length(data, place)
             if length < _SHORT:
                 yield place
-            place = begin + length
-        else:  # an extension, or the message is cut off
+            place = end
+        else:  # the message is cut off
             return
 
 
 def _length(data: bytes, place: int) -> tuple[int, int]:
-    """Return the length of the text or bytes at `place`, and the place of its first byte."""
-    begin = place + 1 + _LENGTH_BYTES[data[place]]
-    return int.from_bytes(data[place + 1 : begin], "big"), begin
+    """Return the length of the text, bytes or extension at `place`, and the place after it."""
+    byte = data[place]
+    begin = place + 1 + _LENGTH_BYTES[byte]
+    length = int.from_bytes(data[place + 1 : begin], "big")
+    return length, begin + length + (byte in _EXTENSIONS)  # which have a type, too
 
 
 def _has_list_as_key(data: bytes) -> bool:  # noqa: C901  a case for each kind of token
@@ -135,14 +137,13 @@ def _has_list_as_key(data: bytes) -> bool:  # noqa: C901  a case for each kind o
             else:
                 left -= 1
         elif byte in _LENGTH_BYTES:
-            length, begin = _length(data, place)
-            place, left = begin + length, left - 1
+            (_, place), left = _length(data, place), left - 1
         else:
             before = place
             for count, match_run in _RUNS:
                 while left >= count and (match := match_run(data, place)) is not None:
                     place, left = match.end(), left - count
-            if place == before:  # an extension, or the message is cut off
+            if place == before:  # the message is cut off
                 return False
     return False
 
@@ -153,17 +154,22 @@ _FIXED_MAPS, _FIXED_LISTS = range(0x80, 0x90), range(0x90, 0xA0)
 _MAP_HEADERS: Final = frozenset({*_FIXED_MAPS, 0xDE, 0xDF})
 _LIST_HEADERS: Final = frozenset({*_FIXED_LISTS, 0xDC, 0xDD})
 _HEADER_BYTES: Final = {**dict.fromkeys((*_FIXED_MAPS, *_FIXED_LISTS), 1), 0xDC: 3, 0xDD: 5, 0xDE: 3, 0xDF: 5}
-_LENGTH_BYTES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_LENGTH_BYTES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_EXTENSIONS: Final = range(0xC7, 0xCA)
 
 _LARGE_MAP_HEADER: Final = re.compile(
     rb"\xde(?:[\x01-\xff]|\x00[\x40-\xff])|\xdf(?:[\x01-\xff]|\x00[\x01-\xff]|\x00\x00[\x01-\xff]|\x00\x00\x00[\x40-\xff])",
     re.DOTALL,
 )
+_SHORT_EXTENSIONS: Final = b"|".join(
+    [rb"\xc7\x00.|\xc8\x00\x00.|\xc9\x00{4}."]  # such as those that stand for blobs
+    + [rb"%c.{%d}" % (0xD4 + power, 1 + 2**power) for power in range(5)]
+)
 _SHORT_TEXTS: Final = b"|".join(rb"%c.{%d}" % (0xA0 + length, length) for length in range(_SHORT))
 _SHORT_BYTES: Final = b"|".join(rb"\x%02x.{%d}" % (length, length) for length in range(_SHORT))
 _SCALAR: Final = (
     rb"(?:[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xce\xd2\xca].{4}|[\xcf\xd3\xcb].{8}"
-    rb"|%b|\xc4(?:%b))" % (_SHORT_TEXTS, _SHORT_BYTES)
+    rb"|%b|%b|\xc4(?:%b))" % (_SHORT_TEXTS, _SHORT_EXTENSIONS, _SHORT_BYTES)
 )
 """A value other than a container whose first byte determines its length; or short bytes, which have no such form."""
 _SCALARS: Final = re.compile(_SCALAR + rb"*+", re.DOTALL).match

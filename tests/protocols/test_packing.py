@@ -58,6 +58,11 @@ def test_messages_are_of_bounded_length_and_the_last_one_asks() -> None:
     assert all(len(encoded) <= 2000 + 20 for _, encoded in messages)
 
 
+def test_a_bucket_that_is_asked_for_again_and_again_is_sent_once() -> None:
+    packing = Packing([MemberRecord(alive(f"m{number}"), 0.0) for number in range(100)], 2000)
+    assert packing.messages(_ALL * 1000, ()) == packing.messages(_ALL, ())
+
+
 def test_without_objects_only_the_bytes_hold_the_statements() -> None:
     packing = Packing([MemberRecord(alive("m"), 0.0)], 2000, has_objects=False)
     ((sync, encoded),) = packing.messages(_ALL, ())

@@ -36,9 +36,11 @@ def test_reversed_bounds_are_refused() -> None:
         suspicion_timeout_s(0, 3, 2.0, 1.0)
 
 
-@pytest.mark.parametrize(("mult", "gossip_s", "probe_s", "seconds"), [(4, 0.2, 0.5, 1.3), (3, 0.1, 0.2, 0.5)])
-def test_the_minimum_follows_from_the_profile(mult: int, gossip_s: float, probe_s: float, seconds: float) -> None:
-    assert suspicion_minimum_s(mult, gossip_s, probe_s) == pytest.approx(seconds)
+@pytest.mark.parametrize(
+    ("members", "seconds"), [(1, 1.3), (2, 1.3), (10, 1.3), (100, 2.1), (1_000, 2.9), (10_000, 3.7)]
+)
+def test_the_minimum_grows_with_the_way_that_news_goes(members: int, seconds: float) -> None:
+    assert suspicion_minimum_s(4, members, 0.2, 0.5) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(("members", "expected"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 3), (10_000, 3)])

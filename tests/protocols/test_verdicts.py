@@ -54,6 +54,15 @@ def test_one_who_hears_of_a_suspicion_and_has_an_answer_confirms_nothing() -> No
         assert not [one for one in told if one.suspected_by]
 
 
+def test_nothing_is_sent_to_a_stranger_that_is_named_in_a_suspicion() -> None:
+    core = swim("a", *"bcdefg")
+    core.receive("b", stated("d", State.SUSPECT, suspected_by=["10.9.9.9:80", "b", "no address"]), 1.0)
+    targets: set[str] = set()
+    while (now := core.next_deadline()) < 8.0:
+        targets |= {one.to for one in core.on_timer(now) if isinstance(one, Send)}
+    assert targets <= set("bcdefg")
+
+
 def _news(statement: Statement) -> tuple[list[float], int]:
     """Return when a node sends its news about a statement, and to how many at first."""
     core = swim("a", *(f"m{number}" for number in range(50)), "d")

@@ -1,6 +1,8 @@
 """Group-wide calls on links that are open: without a task for each member, and with the same promises."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from trionet import (
     RemoteError,
     Replies,
     UnexpectedAnswer,
+    register_type,
     rpc,
 )
 from trionet.templates.gathering import Gathering
@@ -226,6 +229,30 @@ async def test_calls_are_counted_with_their_own_durations(
     counted = caller.local.comm.counts.of("delay", "wait").ok
     assert sum(counted[:64]) == 2
     assert counted[64] / 1e9 == pytest.approx(9, abs=0.1)
+
+
+_asker: ContextVar[str] = ContextVar("asker", default="nobody")
+
+
+@register_type
+@dataclasses.dataclass
+class Made:
+    """A value that notes who has asked, where it is made."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        """Note who has asked."""
+        self.asked_by = _asker.get()
+
+
+async def test_values_are_made_with_the_context_variables_of_the_caller(start_node: StartNode) -> None:
+    _, group, nodes, _ = await open_group(start_node, 1, 2)
+    for node in nodes:
+        await node.local.routes.put({"make": lambda: Made(5)}, "maker")
+    _asker.set("the caller")
+    replies = await group.comm.send([], Remote(service="maker", method="make"))
+    assert [value.asked_by for value in replies.values.values()] == ["the caller"] * 2
 
 
 class Desk:

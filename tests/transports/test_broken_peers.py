@@ -246,6 +246,22 @@ async def test_over_http_an_item_may_have_any_letter(
     assert await read(node, address) == texts
 
 
+async def test_over_http_what_comes_behind_an_answer_is_no_answer_to_the_next_call(
+    start_node: Start, nursery: trio.Nursery
+) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
+        got = b""
+        while not got.endswith(b"[]"):
+            got += (more := bytes(await stream.receive_some()))
+            if not more:
+                raise Closed
+        await stream.send_all(_response(b'{"value": "its own"}') + _response(b'{"value": "of no call"}'))
+        await stream.receive_some()
+
+    node, address = await start_node(NodeConfig(transport="http")), await serve_raw(nursery, answer)
+    assert [await ask(node, address), await ask(node, address)] == ["its own", "its own"]
+
+
 # ---- anything at all
 
 _PLAIN = st.recursive(

@@ -11,6 +11,7 @@ Source: sd_listen_fds(3), systemd.socket(5).
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,7 @@ __all__ = ["on_passed", "passed_sockets", "usable_sockets"]
 
 _FIRST: Final = 3
 _MOST: Final = 64
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
@@ -39,7 +41,7 @@ def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]
         ConfigError: a descriptor is no socket that a node can use; the text says which.
     """
     pid, count, *_ = (environment.pop(name, "") for name in _VARIABLES)
-    if pid not in _own_pids() or not (count.isascii() and count.isdigit()) or int(count) > _MOST:
+    if pid not in _own_pids() or not _NUMBER.fullmatch(count) or int(count) > _MOST:
         return []
     return usable_sockets(range(_FIRST, _FIRST + int(count)))
 

@@ -9,6 +9,7 @@ Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5); the datagrams 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from contextlib import contextmanager, suppress
@@ -29,6 +30,9 @@ __all__ = ["ServiceManager"]
 _log = limited_log(__name__)
 
 _US_PER_S: Final = 1_000_000
+_NUMBER: Final = re.compile(r"[0-9]{1,20}")
+"""As systemd writes a time, of 64 bits."""
+
 _STATUS_INTERVAL_S: Final = 1.0
 _PINGS_PER_TIMEOUT: Final = 3
 """sd_watchdog_enabled(3) recommends two; with three, one may be late."""
@@ -51,7 +55,7 @@ class ServiceManager:
         """Return the one that `environment` names, and remove its variables."""
         address = environment.pop("NOTIFY_SOCKET", "")
         timeout_us, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
-        is_watched = timeout_us.isascii() and timeout_us.isdigit() and int(timeout_us) and pid in ("", str(os.getpid()))
+        is_watched = _NUMBER.fullmatch(timeout_us) and int(timeout_us) and pid in ("", str(os.getpid()))
         if address[:1] not in ("/", "@"):
             return cls()
         return cls(address, int(timeout_us) / _US_PER_S if is_watched else None)

@@ -84,7 +84,7 @@ class Packing:
         found: list[tuple[Sync, bytes]] = []
         parts: list[_Part] = []
         room = self._piece_bytes
-        for bucket in buckets:
+        for bucket in dict.fromkeys(buckets):  # another node may ask for one again and again
             for part in self._packed(bucket):
                 if len(part.encoded) > room and parts:
                     found.append(_message(parts, ()))

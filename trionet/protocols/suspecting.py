@@ -59,7 +59,7 @@ class Suspecting:
         kept = tuple(sorted(suspected_by)[:MOST_SUSPECTED_BY])
         self._believe(msgspec.structs.replace(known, state=int(State.SUSPECT), suspected_by=kept))
         for other in known.suspected_by:  # they wait for confirmations, and gossip would take an interval or two
-            if other != self._context.me:
+            if other != self._context.me and other in self._context.members:  # a statement may name anything
                 self._context.send(other, member.statement)
         suspicion = self.by_name.get(member.name)
         if suspicion is not None and suspicion.began is None:

@@ -91,7 +91,9 @@ class Context:
     def suspicion_minimum_s(self) -> float:
         """Return the shortest suspicion timeout."""
         profile = self.profile
-        return suspicion_minimum_s(profile.suspicion_mult, profile.gossip_interval_s, profile.probe_timeout_s)
+        return suspicion_minimum_s(
+            profile.suspicion_mult, len(self.members), profile.gossip_interval_s, profile.probe_timeout_s
+        )
 
     def after(self, wait_s: float, action: Callable[..., None], *args: Any) -> Timer:
         """Call ``action(*args)`` in `wait_s` seconds."""

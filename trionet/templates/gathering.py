@@ -4,11 +4,13 @@ A task for each member costs as much as its call. So the calls on open links are
 handled as they come; one task waits for all of them. A call that has to wait for something, as for a connection, gets a
 task of its own, and so does each unanswered one when the fan-out is cancelled: it waits until its handler has ended.
 
-Invariant: each call that was sent has one answer, or is one of `take_unanswered`.
+Invariants: each call that was sent has one answer, or is one of `take_unanswered`. Code of the user's that makes a
+value, as the constructor of a registered type, has the context variables of the caller.
 """
 
 from __future__ import annotations
 
+import contextvars
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -39,12 +41,14 @@ class Gathering:
     Attributes:
         comm: makes and counts the calls.
         request: the call.
+        context: the context variables of the caller.
     """
 
     def __init__(self, comm: Comm, request: Request, *, is_each_awaited: bool) -> None:
         """Send nothing yet; `is_each_awaited`: `wait` is to end with each answer, and not with the last one."""
         self.comm: Comm = comm
         self.request: Request = request
+        self.context: contextvars.Context = contextvars.copy_context()
         self._unanswered: dict[MemberCall, Sent | None] = {}
         self._answers: list[Answer] = []
         self._is_each_awaited = is_each_awaited
@@ -123,7 +127,8 @@ class MemberCall:
 
     def handle(self, sent: Sent) -> None:
         """Handle the answer. No local variable has its error, whose traceback may refer to this frame."""
-        self._gathering.handle(self, *_outcome(sent))
+        context = self._gathering.context.copy()
+        self._gathering.handle(self, *context.run(_outcome, sent))
 
     async def answer(self, sent: Sent) -> Any:
         """Wait for the answer in a task; return the value, or raise the error, as `Comm.call` does."""

@@ -154,6 +154,13 @@ class _Connection(httpcore.AsyncHTTP11Connection):
         super().__init__(origin, stream, keepalive_expiry=_KEEPALIVE_S)
         self._state_lock = contextlib.nullcontext()  # type: ignore[assignment]  # used as a context manager alone
 
+    def is_idle(self) -> bool:
+        """Return whether a request can be sent; not if the peer has sent more than its last answer.
+
+        What it has sent would be taken for the next answer, even before the request is sent.
+        """
+        return super().is_idle() and not self._h11_state.trailing_data[0]
+
 
 class _Body(httpx.AsyncByteStream):
     """The body of a response, whose end frees its connection."""

@@ -55,11 +55,13 @@ async def _on_passed(
     config: NodeConfig, passed: Sequence[socket.socket], *, has_datagrams: bool
 ) -> tuple[Listener, UDPDatagrams | None]:
     for_datagrams = [sock for sock in passed if sock.type == socket.SOCK_DGRAM]
-    listener = await shared_listener(config, [sock for sock in passed if sock.type == socket.SOCK_STREAM])
-    if has_datagrams and for_datagrams:
-        return listener, UDPDatagrams(for_datagrams)
-    for sock in for_datagrams:
-        sock.close()
+    with contextlib.ExitStack() as opened:
+        for sock in for_datagrams:
+            opened.enter_context(sock)
+        listener = await shared_listener(config, [sock for sock in passed if sock.type == socket.SOCK_STREAM])
+        if has_datagrams and for_datagrams:
+            opened.pop_all()
+            return listener, UDPDatagrams(for_datagrams)
     return _with_datagrams(listener, has_datagrams=has_datagrams)
 
 

@@ -14,7 +14,16 @@ from trionet.blobs import BLOB_CODE
 from trionet.codec import MESSAGEPACK
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
 from trionet.protocols.link.chunks import LongFrame, encode_long
-from trionet.protocols.link.frames import BLOB_PART_BYTES, REPLIES, Abandon, Blob, Chunk, Reply, encode_frame
+from trionet.protocols.link.frames import (
+    BLOB_PART_BYTES,
+    REPLIES,
+    Abandon,
+    Blob,
+    Chunk,
+    Reply,
+    encode_frame,
+    with_length,
+)
 from trionet.protocols.link.holdings import Account
 
 if TYPE_CHECKING:
@@ -115,7 +124,7 @@ def test_a_cancelled_call_sends_no_more_of_its_blob() -> None:
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
-        ([Blob(1, 0, False, bytes(4000))], "a part of a blob in a frame of 4008 bytes that is not the last"),
+        ([Blob(1, 0, False, bytes(4000))], "a part of a blob of 4000 bytes that is not the last"),
         ([Blob(1, 0, True, bytes(4095))], "a blob of 4095 bytes"),
         ([Blob(1, 0, False, bytes(5000)), Chunk(1, 0, True, encode_frame(call_frame(1, BLOB)))], "a chunk amid a blob"),
         ([Chunk(1, 0, True, encode_frame(call_frame(1, BLOB)))], f"not a frame: unknown extension type {BLOB_CODE}"),
@@ -132,6 +141,13 @@ def test_blobs_against_the_rules_are_a_fault(frames: list[Blob | Chunk], reason:
     assert not list(core.receive(encoded(*frames), 0))
     assert core.is_closed
     assert fault(core).endswith(reason)
+
+
+def test_what_follows_the_data_in_a_part_does_not_count_as_data() -> None:
+    core = open_core()
+    padded = msgspec.msgpack.encode([15, 1, 0, False, b"", bytes(5000)])
+    assert not list(core.receive(with_length(padded), 0))
+    assert fault(core).endswith("a part of a blob of 0 bytes that is not the last")
 
 
 def test_a_frame_with_blobs_is_as_long_as_all_of_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.security.keys import key_of
 from tests.transports.link.ends import call, links
-from trionet import NodeConfig, Remote
+from trionet import DecodeError, NodeConfig, Remote, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -47,3 +47,31 @@ async def test_long_bytes_arrive_in_arguments_answers_items_and_answers_of_group
     replies = await one.group("both").comm.send([VALUE], Remote(service="probe", method="either"))
     assert list(replies.values.values()) == [[VALUE]] * 2
     assert len(links(one)) == 1
+
+
+async def test_a_text_that_cannot_travel_beside_long_bytes_is_an_error_of_its_call_alone(start: Start) -> None:
+    bad = [LONG, "\ud800"]
+
+    async def in_task() -> list[Any]:
+        return bad
+
+    async def in_stream() -> AsyncGenerator[Any]:
+        yield bad
+
+    one, other = await start(), await start(at_once=lambda: bad, in_task=in_task, in_stream=in_stream)
+    for method in ("at_once", "in_task"):
+        with pytest.raises(RemoteError, match=r"at \$\[1\]: a lone surrogate"):
+            await call(one, other, method)
+    stream = one.local.comm.stream([], Remote(node=other.address, service="probe", method="in_stream"))
+    async with stream as found:
+        with pytest.raises(RemoteError, match=r"at \$\[1\]: a lone surrogate"):
+            await anext(found)
+    assert len(links(other)) == 1
+
+
+async def test_containers_behind_long_bytes_are_counted(start: Start) -> None:
+    one, other = await start(), await start(NodeConfig(max_message_containers=1_000))
+    with pytest.raises(DecodeError, match="more than 1,000 lists"):
+        await call(one, other, "echo", [LONG] + [[]] * 1_500)
+    value = [LONG] + [[]] * 900
+    assert await call(one, other, "echo", value) == (value,)

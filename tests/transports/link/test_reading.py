@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import errno
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,6 +16,8 @@ from trionet.transports.link.reading import LinkReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import pytest
 
     from trionet import Node
 
@@ -115,6 +119,27 @@ async def test_links_that_are_closed_at_their_node_are_no_longer_waited_for(
     assert LinkReader.of_this_run().links == 0
 
 
+async def test_ctrl_c_reaches_handlers_and_not_the_reader(start: Start, nursery: trio.Nursery) -> None:
+    protected = dict[str, bool]()
+
+    def take(number: int) -> int:
+        protected["handler"] = trio.lowlevel.currently_ki_protected()
+        return number
+
+    node = await start(take=take)
+    peer, *_ = await open_peers(node, nursery)
+    for link in links(node):
+        receive = link._reading._receive  # noqa: SLF001
+
+        def note(most: int, receive: Callable[[int], bytes] = receive) -> bytes:
+            protected["reader"] = trio.lowlevel.currently_ki_protected()
+            return receive(most)
+
+        link._reading._receive = note  # type: ignore[assignment]  # noqa: SLF001
+    assert await ask(peer, 5) == 5
+    assert protected == {"reader": True, "handler": False}
+
+
 async def test_an_exception_of_one_link_is_its_own(start: Start, nursery: trio.Nursery) -> None:
     node = await start(take=lambda number: number)
     peer, *others = await open_peers(node, nursery)
@@ -129,3 +154,19 @@ async def test_an_exception_of_one_link_is_its_own(start: Start, nursery: trio.N
     assert len(links(node)) == len(others)
     assert await ask(others[0], 5) == 5
     assert await call(node, node, "echo", 1) == (1,)
+
+
+async def test_links_are_read_by_their_own_tasks_where_no_descriptor_is_free(
+    start: Start, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("trionet.transports.link.reading.select.epoll", fail)
+    node = await start(take=lambda number: number)
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connect(node)) for _ in range(MANY)]
+        for number in range(3):
+            for peer in peers:
+                assert await ask(peer, number) == number
+    assert waiting() == 0

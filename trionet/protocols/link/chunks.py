@@ -15,6 +15,7 @@ from .frames import (
     BLOB_PART_BYTES,
     CHUNK_BYTES,
     DIRECTIONS,
+    MAX_FRAME_BYTES,
     Blob,
     Chunk,
     Direction,
@@ -210,8 +211,9 @@ class Reassembly:
 
     def add_to_blob(self, part: Blob, frame_bytes: int) -> None:
         """Add a part of a blob, or a piece of it, whose frame has so many bytes; see `add`."""
-        if not part.last and frame_bytes < _LEAST_BYTES:
-            raise FrameError(f"a part of a blob in a frame of {frame_bytes} bytes that is not the last")
+        size = frame_bytes if frame_bytes > MAX_FRAME_BYTES else len(part.data)  # longer ones are almost all data
+        if not part.last and size < _LEAST_BYTES:
+            raise FrameError(f"a part of a blob of {size} bytes that is not the last")
         received = self._partial.get(part.transfer) or self._begin(part)
         received.add_to_blob(part)
         self._hold(received, len(part.data))

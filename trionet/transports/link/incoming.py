@@ -300,9 +300,10 @@ class LinkServer:
             MessageTooLarge: the peer would refuse it.
         """
         try:
-            encoded: bytes | LongFrame = encode_frame(frame)
-        except HoldsBlobs:
-            encoded = encode_long(frame)
+            try:
+                encoded: bytes | LongFrame = encode_frame(frame)
+            except HoldsBlobs:
+                encoded = encode_long(frame)
         except UnicodeEncodeError:
             MESSAGEPACK.encode(value)  # raises an error with the path of the text
             raise

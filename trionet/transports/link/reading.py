@@ -57,6 +57,8 @@ class Reading:
     async def run(self, handle: Callable[[bytes], bool]) -> None:
         """Receive input until its end; ``handle(data)`` handles it, and returns whether to read on.
 
+        Ctrl-C must reach `handle`, which runs handlers, also within a system task.
+
         Raises:
             OSError: the connection broke.
         """
@@ -81,7 +83,7 @@ class Reading:
                 data = await self._poll.look(receive, _READ_BYTES)
                 if data is not None:
                     return data
-            if reader.is_worth_it:  # the socket is drained
+            if reader.is_worth_it and reader.begins():  # the socket is drained
                 return await reader.received(self)
             await wait_readable(self.sock)
         while True:
@@ -154,15 +156,23 @@ class LinkReader:
         """Whether there are so many links that to wait here is faster than `trio.lowlevel.wait_readable`."""
         return self.links > _FEW_LINKS and hasattr(select, "epoll")
 
+    def begins(self) -> bool:
+        """Begin to read links, unless it does; return False if no descriptor is free for that."""
+        if self._epoll is None:
+            try:
+                self._epoll = select.epoll()
+            except OSError:
+                return False
+            trio.lowlevel.spawn_system_task(self._run, self._epoll, name="links")
+        return True
+
     async def received(self, reading: Reading) -> bytes:
         """Wait for a link's input and handle it, until there is one that the link's own task has to handle; return it.
 
         Raises:
             OSError: the connection broke.
         """
-        if self._epoll is None:
-            self._epoll = select.epoll()
-            trio.lowlevel.spawn_system_task(self._run, self._epoll, name="links")
+        assert self._epoll is not None
         self._epoll.register(reading.fd, select.EPOLLIN)
         self._waiting[reading.fd] = reading
 
@@ -180,14 +190,13 @@ class LinkReader:
 
     async def _run(self, epoll: select.epoll) -> None:
         """Receive what comes, until cancelled."""
-        read = trio.lowlevel.disable_ki_protection(Reading.read)  # it runs handlers
         with closing(epoll):
             try:
                 while True:
                     await trio.lowlevel.wait_readable(epoll.fileno())
                     for fd, _ in epoll.poll(0, _MOST_AT_ONCE):
                         reading = self._waiting.get(fd)
-                        found = None if reading is None else read(reading)
+                        found = None if reading is None else reading.read()
                         if found is not None and self._waiting.get(fd) is reading:
                             assert reading is not None
                             self._forget(reading)

@@ -191,6 +191,7 @@ class TCPLink(Link):
             self.core.receive_end()
             self.handle_events()
 
+    @trio.lowlevel.disable_ki_protection  # it runs handlers
     def _handle_input(self, data: bytes) -> bool:
         self.receive(data, trio.current_time())
         return not self.core.is_closed

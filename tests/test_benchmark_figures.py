@@ -72,5 +72,5 @@ async def test_an_installation_that_fails_says_why_and_not_what_it_tried(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(installs, "NODE", tmp_path / "installed")
-    with pytest.raises(installs.NotInstalled, match="^npm error no way to the registry$"):
+    with pytest.raises(installs.NotInstalled, match=r"^npm error no way to the registry$"):
         await installs.install_npm("anything", may_install=True)

@@ -122,24 +122,25 @@ def main(argv: list[str] | None = None) -> int:
         settings=msgspec.to_builtins(settings),
         results={options.benchmark: result},
     )
-    is_saved = options.json is None or _save(run, options.json)  # first: nothing that printing meets may lose it
+    trouble = "" if options.json is None else _save(run, options.json)  # first: nothing that printing meets may lose it
     lines = [result.shown()]
     for title, found in (("machine", run.machine), ("versions", run.versions)):
         lines.append(f"{title:8} " + ", ".join(f"{name} {value}" for name, value in found.items()))
     if options.compare:
         lines.append(shown(read_side(options.compare), side_of(run)))
     is_printed = print_all("\n".join(lines))
-    return 0 if is_saved and is_printed and not result.problems else 1
+    if trouble:
+        settings.say(trouble)
+    return 0 if is_printed and not trouble and not result.problems else 1
 
 
-def _save(run: Run, path: Path) -> bool:
-    """Write the file of ``--json``; return whether that went well."""
+def _save(run: Run, path: Path) -> str:
+    """Write the file of ``--json``; return what went wrong, or nothing."""
     try:
         write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=1))
     except OSError as exc:
-        print(f"error: {path} is not written: {exc.strerror}", file=sys.stderr)
-        return False
-    return True
+        return f"error: {path} is not written: {exc.strerror}"
+    return ""
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,12 @@ NODE_ENVIRONMENT = {"NODE_PATH": str(NODE / "node_modules"), "NODE_ENV": "produc
 """What lets our scripts find the package, which isn't installed above them."""
 
 _LIMIT_S = 300.0
+_REASON = re.compile(r"(npm )?err(or|!)", re.IGNORECASE)
+"""How pip and npm begin the line that says why; before it are warnings of each attempt."""
+
+_FEW_RETRIES = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+"""Else npm tries for more than five minutes where there is no network: longer than some benchmarks may take."""
+
 _REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 
 
@@ -58,7 +65,7 @@ async def _run(command: Sequence[str | Path], env: Mapping[str, str] | None = No
         raise NotInstalled(f"`{' '.join(words[:4])} …` took more than {_LIMIT_S:g} s") from exc
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines() or ["no reason given"]
-        reason = next((line for line in said if "error" in line.lower()), said[-1])
+        reason = next((line for line in said if _REASON.match(line)), said[-1])
         raise NotInstalled(f"{reason.strip():.160}")
     return done.stdout.decode(errors="replace")
 
@@ -129,6 +136,8 @@ async def install_npm(package: str, *, may_install: bool) -> str:
             raise NotInstalled("it is not installed, and --no-install was given")
         print(f"installing {package} in build/benchmarks/node", flush=True)
         NODE.mkdir(parents=True, exist_ok=True)
-        await _run(["npm", "install", "--prefix", NODE, "--no-audit", "--no-fund", "--loglevel=error", package])
+        await _run(
+            ["npm", "install", "--prefix", NODE, "--no-audit", "--no-fund", "--loglevel=error", *_FEW_RETRIES, package]
+        )
     version: str = json.loads(description.read_text())["version"]
     return version

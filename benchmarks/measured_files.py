@@ -221,16 +221,16 @@ def _lost(earlier: Measured, result: Result) -> list[str]:
         (str(row[0]), name) for row in result.rows for name, cell in zip(columns, row, strict=False) if cell is not None
     }
     rows = {row for row, _ in here}
-    lost = []
+    lost, cells = list[str](), list[str]()
     for row in earlier.rows:
         if str(row[0]) not in rows:
             lost.append(repr(str(row[0])))
         else:
             there = [name for name, cell in zip(earlier.columns[1:], row[1:], strict=False) if cell is not None]
-            lost += [
+            cells += [
                 f"{name!r} of {str(row[0])!r}" for name in there if name in columns and (str(row[0]), name) not in here
             ]
-    return sorted(set(lost))
+    return [*dict.fromkeys(lost), *dict.fromkeys(cells)]
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

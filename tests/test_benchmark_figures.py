@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 
 import trionet
-from benchmarks import cluster, fanout, sealed, sealed_fleet
+from benchmarks import cluster, fanout, installs, sealed, sealed_fleet
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import Result, ratios
 from benchmarks.settings import Settings
 from benchmarks.workers import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_peer_that_broke_off_lacks_its_last_rounds_alone() -> None:
@@ -53,3 +58,19 @@ async def test_a_benchmark_of_nodes_that_breaks_off_keeps_what_it_has_measured(
         result = await run(Settings(peers=[]))
         assert result.rows
         assert type(error).__name__ in result.problems[0]
+
+
+async def test_an_installation_that_fails_says_why_and_not_what_it_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "npm warn retry after a network Error\nnpm error no way to the registry"
+    (tmp_path / "node").write_text("#!/bin/sh\n", encoding="ascii")
+    (tmp_path / "npm").write_text(
+        f"#!/bin/sh\ntest $1 = --version && exit\necho '{said}' >&2; exit 1\n", encoding="ascii"
+    )
+    for name in ("node", "npm"):
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(installs, "NODE", tmp_path / "installed")
+    with pytest.raises(installs.NotInstalled, match=r"^npm error no way to the registry$"):
+        await installs.install_npm("anything", may_install=True)

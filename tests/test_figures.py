@@ -120,6 +120,20 @@ async def test_each_call_counts_once_with_its_outcome_at_both_ends(start_node: S
     assert there.figures().refused["call"] == {"MalformedRequest": 3}
 
 
+@pytest.mark.parametrize("by_app", [False, True])
+async def test_a_stream_whose_client_leaves_counts_as_cancelled(start_node: StartNode, *, by_app: bool) -> None:
+    node = await start_node()
+    await node.local.routes.put(Oven(), "oven")
+    if by_app:
+        assert node.app is not None
+    head = f"PUT /local/oven/serve HTTP/1.1\r\nHost: {node.address}\r\nContent-Length: 12\r\n\r\n"
+    async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
+        await stream.send_all(head.encode() + b"[1000000000]")
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+    await wait_until(lambda: bool(outcomes(node.figures().calls_served)))
+    assert outcomes(node.figures().calls_served) == Counter([("serve", "cancelled")])
+
+
 async def test_methods_that_do_not_exist_count_as_other_for_both(start_node: StartNode) -> None:
     here, there = await start_node(), await start_node()
     for number in range(10):

@@ -247,6 +247,9 @@ class PreparedCall(CountedCall):
                     await self._close(items)
                 self.note_success()
                 return
+        except GeneratorExit:  # the consumer has left between two items; the handler's would be another error here
+            self.note_end("cancelled")
+            raise
         except BaseException as exc:
             self.note_failure(exc)
             raise

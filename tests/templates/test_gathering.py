@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.transports.link.ends import HandPeer, listen
 from trionet import (
     CallTimeout,
     ConnectionLost,
@@ -24,6 +25,7 @@ from trionet import (
     register_type,
     rpc,
 )
+from trionet.protocols.link.frames import CallFrame, Reply
 from trionet.templates.gathering import Gathering
 
 StartNode = Callable[..., Awaitable[Node]]
@@ -221,6 +223,24 @@ async def test_its_calls_are_shown_while_they_are_in_progress(
         assert all(one.task is not None for one in sending)
 
 
+async def test_no_task_waits_for_an_orphan_of_a_group_wide_call(start_node: StartNode, nursery: trio.Nursery) -> None:
+    async def never_confirm(peer: HandPeer) -> None:
+        await peer.send(Reply((await peer.receive_a(CallFrame)).msg_id, "warm"))
+        await peer.receive_a(CallFrame)
+        scope.cancel()
+        await peer.wait_closed()
+
+    scope = trio.CancelScope()
+    address = await listen(nursery, never_confirm)
+    caller = await start_node()
+    await caller.local.groups.put("fleet", [address])
+    assert (await caller.group("fleet").comm.send([], ECHO)).values
+    with scope:
+        await caller.group("fleet").comm.send([], ECHO)
+    ((_, _, state, task),) = caller.local.comm.transport.in_progress()
+    assert (state, task) == ("cancelled", None)
+
+
 async def test_calls_are_counted_with_their_own_durations(
     start_memory_node: StartNode, autojump_clock: MockClock
 ) -> None:
@@ -261,7 +281,7 @@ class Desk:
     def __init__(self) -> None:
         self.handle: Callable[[Any], None] | None = None
 
-    def send_at_once(self, _: object, __: object, handle: Callable[[Any], None]) -> Any:
+    def send_at_once(self, node: object, request: object, handle: Callable[[Any], None]) -> Any:
         """Send a call, so to speak."""
         self.handle = handle
         return self

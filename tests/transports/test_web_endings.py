@@ -6,7 +6,9 @@ import pytest
 import trio
 
 from tests.transports.keyed_nodes import open_keyed, token
-from tests.waiting import DEADLINE_S
+from tests.transports.link.ends import Hold
+from tests.waiting import DEADLINE_S, wait_until
+from trionet import open_node
 from trionet.security.token_scope import Scope
 
 BODY = b"[]"
@@ -46,3 +48,34 @@ async def test_an_answer_to_a_whole_request_keeps_the_connection() -> None:
                 for request in (read, call, refused, refused, read):
                     await stream.send_all(request.encode())
                     assert b"connection: close" not in await answer(stream)
+
+
+@pytest.mark.parametrize("behind", [b"", b"\r\n", b"PUT /local/status/get HTTP/1.1\r\n" * 9])
+@pytest.mark.parametrize("by_app", [True, False])
+async def test_a_client_that_goes_away_ends_its_call_even_if_it_has_sent_more(behind: bytes, *, by_app: bool) -> None:
+    async with open_node() as node:
+        hold = Hold()
+        await node.local.routes.put({"hold": hold.handle}, "probe")
+        if by_app:
+            assert node.app is not None
+        stream = await trio.open_tcp_stream(node.address.ip, node.address.port)
+        head = f"PUT /local/probe/hold HTTP/1.1\r\nHost: {node.address}\r\nContent-Length: 2\r\n\r\n"
+        await stream.send_all(head.encode() + BODY + behind)
+        await wait_until(lambda: hold.running == 1)
+        await stream.aclose()
+        await wait_until(lambda: hold.running == 0)
+        await wait_until(lambda: not node._endpoint._listener._connections)  # type: ignore[attr-defined]  # noqa: SLF001
+    assert hold.cancelled == 1
+
+
+async def test_requests_before_the_end_of_what_a_client_sends_are_all_answered() -> None:
+    async with open_node() as node:
+        one = (
+            f"PUT /local/status/get HTTP/1.1\r\nHost: {node.address}\r\nContent-Length: 7\r\n\r\n".encode() + b'["sid"]'
+        )
+        with trio.fail_after(DEADLINE_S):
+            async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
+                await stream.send_all(one * 3)
+                await stream.send_eof()
+                received = b"".join([part async for part in stream])
+    assert received.count(b"HTTP/1.1 200") == 3

@@ -6,14 +6,18 @@ next.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import select
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["wait_readable", "wait_writable"]
+__all__ = ["has_left", "wait_readable", "wait_writable"]
+
+_PEER_CLOSED: Final[int] = getattr(select, "POLLRDHUP", 0)
+"""Not on all systems."""
 
 
 async def wait_readable(sock: socket.socket) -> None:
@@ -34,6 +38,20 @@ async def wait_writable(sock: socket.socket) -> None:
     """
     _check_open(sock)
     await trio.lowlevel.wait_writable(sock)
+
+
+def has_left(sock: socket.socket | trio.socket.SocketType) -> bool:
+    """Return whether the peer of a connection has closed it, even if not all that it has sent has been received.
+
+    False where the system does not tell. Source: poll(2), POLLRDHUP.
+    """
+    if sock.fileno() < 0:
+        return True
+    if not _PEER_CLOSED:
+        return False
+    asked = select.poll()
+    asked.register(sock.fileno(), _PEER_CLOSED)
+    return bool(asked.poll(0))
 
 
 def _check_open(sock: socket.socket) -> None:

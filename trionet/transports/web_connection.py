@@ -12,6 +12,7 @@ handles their exceptions.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import h11
@@ -21,6 +22,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from .allowance import within
+from .readiness import has_left
 from .web_apps import AppTasks
 from .web_protocols import Protocols
 from .web_stream import PlainStream, TLSStream
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
 
-    from .web_apps import App
+from .web_apps import App
 
 __all__ = ["HTTPConnection"]
 
@@ -97,6 +99,7 @@ class HTTPConnection:
                     client,
                     server,
                     self._handle,
+                    has_left=partial(has_left, sock),
                 )
                 await self._protocol.initiate()
                 self._nursery.start_soon(self._close_when_idle)
@@ -122,9 +125,9 @@ class HTTPConnection:
         while data:
             try:
                 data = await self._stream.receive_some(_READ_BYTES)
+                await self._protocol.handle(RawData(data))
             except (trio.ClosedResourceError, trio.BrokenResourceError):
                 break
-            await self._protocol.handle(RawData(data))
         await self._protocol.handle(Closed())
         # The peer is gone. Hypercorn would keep the connection open until the idle timeout.
         self._input_ended.set()

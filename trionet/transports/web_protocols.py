@@ -27,11 +27,15 @@ from .web_framing import StrictReceiveBuffer
 from .web_stream import PIECE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import H11SendableEvent
 
 __all__ = ["Protocols"]
 
 _LENGTH: Final = b"content-length"
+_LOOK_S: Final = 0.5
+"""How often it is looked for the end of a connection from which nothing is received."""
 
 
 class Protocols(ProtocolWrapper):
@@ -39,10 +43,11 @@ class Protocols(ProtocolWrapper):
 
     protocol: Any  # one of those below; their types are partly Hypercorn's
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, has_left: Callable[[], bool]) -> None:
+        """Serve with Hypercorn's `args`; ``has_left()`` tells whether the peer has closed the connection."""
         super().__init__(*args)
         self._args = args
-        self.protocol = _H11Protocol(*args)
+        self.protocol = _H11Protocol(*args, has_left=has_left)
         self._began_at = trio.current_time()
         self._is_handling = False
 
@@ -100,11 +105,45 @@ class _H11Connection(h11.Connection):
             raise exc.with_traceback(None) from None
 
 
+class _Turn:
+    """The turn of a request that has come before the answer to the one in front of it: an event of Hypercorn's.
+
+    Nothing is received before, and so the end of the connection is looked for.
+    """
+
+    def __init__(self, has_left: Callable[[], bool]) -> None:
+        self._has_left = has_left
+        self._event = trio.Event()
+
+    async def clear(self) -> None:
+        self._event = trio.Event()
+
+    async def set(self) -> None:
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Wait for the turn.
+
+        Raises:
+            trio.BrokenResourceError: the peer has closed the connection, and the answer in front is not yet made.
+        """
+        while True:
+            with trio.move_on_after(_LOOK_S):
+                await self._event.wait()
+                return
+            if self._has_left():
+                raise trio.BrokenResourceError("the peer has gone")
+
+
 class _H11Protocol(H11Protocol):
     """HTTP/1.1; its own error responses have a body, too."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, has_left: Callable[[], bool]) -> None:
         super().__init__(*args)
+        self.can_read = _Turn(has_left)
         self.connection = _H11Connection(self.config.h11_max_incomplete_size)
         self._refused_by: Literal["hypercorn", "app"] | None = None  # the side that refused a WebSocket
         self._skips_end = False

@@ -73,5 +73,5 @@ async def test_containers_behind_long_bytes_are_counted(start: Start) -> None:
     one, other = await start(), await start(NodeConfig(max_message_containers=1_000))
     with pytest.raises(DecodeError, match="more than 1,000 lists"):
         await call(one, other, "echo", [LONG] + [[]] * 1_500)
-    value = [LONG] + [[]] * 900
+    value: list[Any] = [LONG] + [[]] * 900
     assert await call(one, other, "echo", value) == (value,)

@@ -215,7 +215,9 @@ class LinkClient:
         for call in self._calls.in_progress.values():
             assert isinstance(call, Call | Stream)
             if call.request is not None:
-                task = call.sender if call.task is None and type(call) is SentCall else call.task
+                task = call.task
+                if type(call) is SentCall and not (task or call.is_cancelled):
+                    task = call.sender
                 found.append(Sending(node, call.request, "cancelled" if call.is_cancelled else "sent", task))
         return found
 

@@ -36,9 +36,9 @@ READ_ONLY = """
 set -e
 mount --make-rprivate /
 mount -o remount,bind,ro /
-mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs "$TMPDIR"
 if touch /trionet-test 2>/dev/null; then echo "the root is writable" >&2; exit 9; fi
-cd /tmp
+cd "$TMPDIR"
 exec "$@"
 """
 
@@ -83,10 +83,10 @@ def _instruction(name: str) -> str:
 
 
 @pytest.mark.skipif(not can_contain(), reason="no namespaces for processes and mounts can be made here")
-async def test_the_entry_point_runs_as_process_1_with_a_read_only_root_and_little_memory() -> None:
+async def test_the_entry_point_runs_as_process_1_with_a_read_only_root_and_little_memory(tmp_path: Path) -> None:
     contained = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "sh", "-c", READ_ONLY, "sh"]
     command = [*contained, *entry_point("--port", "0", "--json")]
-    environment = clean_environment() | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     with memory_limit() as group, ExitStack() as stack:
         process = stack.enter_context(_started(command if group is None else [*inside(group), *command], environment))
         stack.callback(process.kill)

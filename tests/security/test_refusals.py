@@ -288,6 +288,11 @@ def _asks(path: str = "/local/guarded/tell", **headers: str) -> Callable[[Scene]
     return attack
 
 
+def _changed(text: str) -> str:
+    """Return a token with another character in its code; the last one has bits that mean nothing."""
+    return text[:-5] + ("B" if text[-5] == "A" else "A") + text[-4:]
+
+
 def _bears(make: Callable[[], str], path: str = "/local/guarded/tell") -> Callable[[Scene], Awaitable[list[bytes]]]:
     async def attack(scene: Scene) -> list[bytes]:
         return [await _asked(scene.victim.address, path, b"[]", {"Authorization": f"Bearer {make()}"})]
@@ -395,7 +400,7 @@ ROWS: Final = {
         _bears(_token(age_s=90)), REQUESTS, r"token [0-9a-f]{8} has expired [23]. s ago", (b"401",)
     ),
     "a forged token": Row(
-        _bears(lambda: token(Scope.READ, cluster=CLUSTER)[:-1] + "A"),
+        _bears(lambda: _changed(token(Scope.READ, cluster=CLUSTER))),
         REQUESTS,
         "the token is (forged or damaged|malformed)",
         (b"401",),

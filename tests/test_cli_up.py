@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -18,7 +14,7 @@ import pytest
 import trio
 
 from tests.launchers.families import Family, marked_family
-from tests.node_processes import ROOT, clean_environment
+from tests.running_up import Start, open_ups
 from tests.waiting import DEADLINE_S, is_listening, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote, TrionetError, open_node
 from trionet.cli.up import main
@@ -39,61 +35,11 @@ def family() -> Generator[Family]:
         yield found
 
 
-class Up:
-    """A running ``trionet up``."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    async def read_line(self) -> str:
-        """Return the next line that it prints."""
-        assert self.process.stdout is not None
-        return await trio.to_thread.run_sync(self.process.stdout.readline)
-
-    async def addresses(self) -> list[NodeAddress]:
-        """Return what its one line of JSON says."""
-        ready = json.loads(await self.read_line())
-        found = [NodeAddress(node["ip"], node["port"]) for node in ready["nodes"]]
-        assert [(node["nid"], node["sid"]) for node in ready["nodes"]] == [(each.nid, each.sid) for each in found]
-        return found
-
-    async def wait(self) -> int:
-        """Return its exit status."""
-        await wait_until(lambda: self.process.poll() is not None)
-        return self.process.returncode
-
-    def said(self) -> str:
-        """Return what it wrote to standard error; it has ended."""
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
-
-
-Start = Callable[..., Up]
-
-
 @pytest.fixture
 def up() -> Generator[Start]:
     """Start ``trionet up``."""
-    running = []
-
-    def start(*arguments: str, stderr: int = subprocess.PIPE) -> Up:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trionet", "up", *arguments],
-            cwd=ROOT,
-            env=clean_environment()
-            | {name: os.environ[name] for name in os.environ if name.startswith("TRIONET_TEST")},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        running.append(process)
-        return Up(process)
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+    with open_ups() as start:
+        yield start
 
 
 async def test_every_node_knows_all_of_them_so_that_a_call_to_any_ones_all_reaches_all(up: Start) -> None:

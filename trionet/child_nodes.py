@@ -20,6 +20,7 @@ from .launchers.passed_code import pass_code, portable
 from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
 from .under_trio import check_under_trio
+from .user_code import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -191,6 +192,12 @@ class ChildNodes:
         if not callable(getattr(launcher, "start", None)):
             raise MalformedRequest(f"a launcher has an async method 'start', and {launcher!r:.80} has not")
         self._launchers.put(check_name(name, "launcher name"), launcher)
+
+    def launcher(self, name: str) -> Launcher:
+        """Return the launcher of that name; see `Node.launcher`."""
+        if not isinstance(name, str):
+            raise MalformedRequest(f"a launcher is named by a text, not {shown(name)}")
+        return self._launchers.get(name)
 
     async def prewarm(self) -> None:
         """Start the fork server; see `Node.prewarm`."""

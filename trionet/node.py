@@ -275,6 +275,15 @@ class Node(NodeViews):
         """
         self._children.register_launcher(name, launcher)
 
+    def launcher(self, name: str) -> Launcher:
+        """Return the launcher that spawned nodes with ``launcher=name`` have, as for a launcher that wraps it.
+
+        Raises:
+            ConfigError: there is none.
+            MalformedRequest: the name is no text.
+        """
+        return self._children.launcher(name)
+
     async def prewarm(self) -> None:
         """Start the fork server before the first spawn, which then lasts milliseconds.
 

@@ -15,7 +15,7 @@ from .arguments import add_certificate, add_key_file, settings_from
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_settings", "config_of"]
+__all__ = ["add_settings", "config_of", "settings_of_all"]
 
 _LAST_PORT: Final = 65535
 
@@ -45,9 +45,36 @@ def config_of(options: argparse.Namespace) -> NodeConfig:
     Raises:
         ConfigError: it can't be used; the text names the option.
     """
-    settings = {"log_level": "warning"} | settings_from(options.config)
+    settings = _with_options({"log_level": "warning"} | settings_from(options.config), options)
     if options.launcher is not None:
         settings["launcher"] = options.launcher
+    config = NodeConfig.from_mapping(settings, source="command line")
+    if options.count < 1:
+        raise ConfigError(f"N is a positive number, not {options.count}")
+    if config.detach:
+        raise ConfigError("detach: these nodes stop with this command")
+    if config.port and config.port + options.count - 1 > _LAST_PORT:
+        raise ConfigError(f"there are no {options.count} ports from {config.port} on")
+    return config
+
+
+def settings_of_all(options: argparse.Namespace, of_file: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of all nodes of a cluster file: its own, and what goes before them.
+
+    Raises:
+        ConfigError: an option can't be used with a cluster file.
+    """
+    for name, reason in (("launcher", "how nodes start"), ("config", "their settings")):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name}: the cluster file says {reason}: write it there")
+    environment = NodeConfig.settings_from_environment()
+    for name in ("launcher", "detach"):
+        environment.pop(name, None)
+    return _with_options({"log_level": "warning"} | of_file | environment, options)
+
+
+def _with_options(settings: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return settings with those that the options give."""
     if options.port_from is not None:
         settings["port"] = options.port_from
     if options.join is not None:
@@ -57,14 +84,7 @@ def config_of(options: argparse.Namespace) -> NodeConfig:
     for name in ("key_file", "log_level", "log_format", *CERTIFICATE_FILES):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
-    config = NodeConfig.from_mapping(settings, source="command line")
-    if options.count < 1:
-        raise ConfigError(f"N is a positive number, not {options.count}")
-    if config.detach:
-        raise ConfigError("detach: these nodes stop with this command")
-    if config.port and config.port + options.count - 1 > _LAST_PORT:
-        raise ConfigError(f"there are no {options.count} ports from {config.port} on")
-    return config
+    return settings
 
 
 def _services(words: list[str]) -> dict[str, str]:

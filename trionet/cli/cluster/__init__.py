@@ -1,0 +1,1 @@
+"""``trionet up --hosts``: a cluster over several machines, from one file."""

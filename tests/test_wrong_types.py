@@ -85,6 +85,7 @@ SOUND: dict[str, Callable[[Node], tuple[Callable[..., Any], dict[str, Any]]]] = 
     "group": lambda node: (node.group, {"gid": "all"}),
     "register_template": lambda node: (node.register_template, {"name": "t", "template": lambda _: {}}),
     "register_launcher": lambda node: (node.register_launcher, {"name": "t", "launcher": object()}),
+    "launcher": lambda node: (node.launcher, {"name": "in_process"}),
     "listen": lambda node: (node.listen, {"listener": print}),
     "group status.get": lambda node: (node.all.status.get, {"key": "nid"}),
     "group status.spawn": lambda node: (node.all.status.spawn, {"config": {"launcher": "in_process"}}),

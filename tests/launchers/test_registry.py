@@ -56,6 +56,17 @@ async def test_it_can_take_the_place_of_a_built_in_one(start_memory_node: StartN
     assert len(launcher.started) == 1
 
 
+async def test_a_launcher_can_wrap_the_one_of_a_name(start_memory_node: StartNode) -> None:
+    node = await start_memory_node()
+    launcher = FakeLauncher()
+    node.register_launcher("batch", launcher)
+    assert node.launcher("batch") is launcher
+    assert callable(node.launcher("forkserver").start)
+    assert callable(node.launcher("ssh:attic").start)
+    with pytest.raises(ConfigError, match="there is no 'none'"):
+        node.launcher("none")
+
+
 async def test_its_nodes_are_stopped_with_the_spawner() -> None:
     launcher = FakeLauncher()
     async with open_node(fabric=MemoryFabric()) as node:

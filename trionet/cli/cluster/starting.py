@@ -116,7 +116,7 @@ class _Status(trio.TaskStatus["NodeAddress"]):
         self._inner.started(value)
 
 
-def ssh_launcher(host: Host) -> SSHLauncher:
+def _ssh_launcher(host: Host) -> SSHLauncher:
     """Return the launcher of a host."""
     assert host.address is not None
     words = [f"{name}={value}" for name, value in host.environment.items()]
@@ -162,7 +162,7 @@ class _Start:
     async def host(self, number: int, plan: HostPlan) -> None:
         """Start the nodes of a host."""
         host, name = plan.host, f"host-{number}"
-        launcher: Launcher = ssh_launcher(host) if host.address else self._node.launcher("forkserver")
+        launcher: Launcher = _ssh_launcher(host) if host.address else self._node.launcher("forkserver")
         self._node.register_launcher(name, HostLauncher(launcher, host.name, self._running))
         async with self._limit, trio.open_nursery() as nursery:
             for place, config in enumerate(plan.configs):

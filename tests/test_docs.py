@@ -55,6 +55,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE_S = 240  # some examples take ten seconds of a processor, and the machine may be busy
 NODE = [sys.executable, "-P", "-m", "trionet.cli.node"]  # -P: as for an installed command, no working directory
 ANYTHING = "..."
+SHOWN_PORT = r"\b80\d\d\b"
 AN_EXAMPLE = """
 import runpy, sys
 from pathlib import Path
@@ -138,7 +139,11 @@ def commands_of(page: Path) -> list[Command]:
 
 
 def files_of(page: Path) -> dict[str, str]:
-    return {name: text for program in programs_of(page) for name, text in program.files.items()}
+    found = {name: text for program in programs_of(page) for name, text in program.files.items()}
+    for block in blocks_of(page):
+        if block.language == "toml" and (name := re.match(r"# (\w+\.toml)\n", block.text)):
+            found[name[1]] = block.text
+    return found
 
 
 def matches(expected: str, actual: str) -> bool:
@@ -315,7 +320,7 @@ class Shell:
     def run(self, line: str) -> str:
         """Run a command line as it is shown; return what it prints, as it would be shown."""
         line = re.sub(r"\$\((.*?)\)", lambda inner: self.run(inner[1]).strip(), line)
-        words = shlex.split(re.sub(r"\b80\d\d\b", lambda shown: str(self._ports[int(shown[0])]), line))
+        words = shlex.split(re.sub(SHOWN_PORT, lambda shown: str(self._ports[int(shown[0])]), line))
         settings = {}
         while assignment := re.fullmatch(r"([A-Z_]+)=(.*)", words[0]):
             settings[assignment[1]] = assignment[2]
@@ -324,12 +329,15 @@ class Shell:
             case ["curl", *arguments]:
                 return self._as_shown(self._curl(arguments))
             case ["trionet-node", *arguments, "&"]:
-                return self._as_shown(self._start(arguments, settings))
+                return self._as_shown(self._start([*NODE, *arguments], settings, ""))
             case ["trionet-node", *arguments]:
                 return self._as_shown(self._wait_for([*NODE, *arguments], settings))
             case ["pytest", *arguments]:
                 own = ["-p", "no:cacheprovider", "-p", "no:schemathesis", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
+            case ["trionet", "up", *arguments, "&"]:
+                command = [sys.executable, "-m", "trionet", "up", *arguments]
+                return self._as_shown(self._start(command, settings, "; Ctrl-C stops"))
             case ["trionet", name, *arguments] if name != "simulate":
                 code = IN_A_FORK.format(settings=settings, name=name, arguments=arguments)
                 self._status, output, _ = self._runner.run(Program(line, code, "", {}), self._folder)
@@ -351,20 +359,25 @@ class Shell:
         path = [str(ROOT), *filter(None, [settings.get("PYTHONPATH")])]
         return environment(**settings | {"PYTHONPATH": os.pathsep.join(path)})
 
-    def _start(self, arguments: list[str], settings: dict[str, str]) -> str:
+    def _start(self, command: list[str], settings: dict[str, str], last: str) -> str:
+        """Start a command; return what it prints up to a line that contains `last`."""
         process = self._stack.enter_context(
             subprocess.Popen(
-                [*NODE, *arguments],
+                command,
                 cwd=self._folder,
                 env=self._environment(settings),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if last else None,
                 text=True,
             )
         )
         self._stack.callback(process.kill)
         assert process.stdout is not None
-        return process.stdout.readline()
+        printed = process.stdout.readline()
+        while last not in printed and (line := process.stdout.readline()):
+            printed += line
+        return printed
 
     def _wait_for(self, command: list[str], settings: dict[str, str]) -> str:
         done = subprocess.run(
@@ -408,10 +421,14 @@ class Shell:
     "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if commands_of(page)]
 )
 def test_the_commands_of_a_page_print_what_is_shown(page: Path, runner: Runner, tmp_path: Path) -> None:
-    write(files_of(page), tmp_path)
-    commands = commands_of(page)
-    shown = sorted({int(port) for command in commands for port in re.findall(r"\b80\d\d\b", command.line)})
+    commands, files = commands_of(page), files_of(page)
+    texts = [*(command.line for command in commands), *(files[name] for name in files if name.endswith(".toml"))]
+    shown = sorted({int(port) for text in texts for port in re.findall(SHOWN_PORT, text)})
     with reserved_ports(shown) as ports, ExitStack() as stack:
+        for name in files:
+            if name.endswith(".toml"):
+                files[name] = re.sub(SHOWN_PORT, lambda port: str(ports[int(port[0])]), files[name])
+        write(files, tmp_path)
         shell = Shell(tmp_path, ports, stack, runner)
         for command in commands:
             check_output(command.where, command.output, shell.run(command.line))

@@ -20,6 +20,8 @@ import pytest
 
 import trionet
 from trionet import protocols
+from trionet.cli.cluster.cluster_file import FILE_KEYS, HOST_KEYS
+from trionet.cli.cluster.placement import PLACEMENTS
 from trionet.maelstrom.call_bodies import CallBody
 from trionet.protocols.effects import Proof, ProtocolMessage
 from trionet.protocols.link.frames import Frame
@@ -169,3 +171,13 @@ def test_the_table_of_m3_names_methods_that_exist() -> None:
         kind = getattr(module, service.title() if gid == "local" else f"Group{service.title()}")
         assert callable(getattr(kind, name))
     assert len(methods) == 11 + 13
+
+
+def test_the_tables_of_the_cluster_file_have_every_key() -> None:
+    of_file = [name for row in rows_of("hosts.md", "key of the file") for name in names_in(row[0])]
+    of_host = [name for row in rows_of("hosts.md", "key of a host") for name in names_in(row[0])]
+    assert of_host == list(HOST_KEYS)
+    assert of_file == [*FILE_KEYS, *(key for key in HOST_KEYS if key in of_file)]
+    assert set(HOST_KEYS) - set(of_file) == {"local", "address"}
+    placements = {name for row in rows_of("hosts.md", "`placement`") for name in names_in(row[0])}
+    assert placements == set(PLACEMENTS)

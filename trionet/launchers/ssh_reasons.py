@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -79,7 +80,7 @@ async def _reason_there(login: Login, status: int) -> str:
 async def _version(login: Login) -> str:
     """Return what the command says to ``--version``."""
     *_, separator, host, _ = login.there
-    command = [*login.ssh, separator, host, shlex.join([*login.command, "--version"])]
+    command = [*login.ssh, "-E", os.devnull, separator, host, shlex.join([*login.command, "--version"])]
     with trio.move_on_after(_ASK_S):
         done = await trio.run_process(
             command, capture_stdout=True, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False

@@ -100,9 +100,11 @@ async def test_hosts_are_one_cluster_with_the_key_and_tags_and_nothing_is_left_w
     key_file = new_file(tmp_path)
     name = os.path.basename(key_file)  # relative to the cluster file
     before = f'key_file = "{name}"\ncluster = "shop"\nnodes = 4\nslots = 2'
+    logins_before = logins(sshd)
     command = up("--json", "--hosts", far_file(sshd, tmp_path, before, LOCAL.format(name="here")))
     with trio.fail_after(DEADLINE_S):
         nodes = dict(await command.hosts())
+        assert logins(sshd) - logins_before == 2, "one for each host"
         assert list(nodes.values()) == ["one", "one", "two", "here"]
         assert key_of(1).reveal().encode() not in every_command_line()
         async with open_node(NodeConfig(key_file=key_file, cluster="shop")) as node:
@@ -119,6 +121,10 @@ async def test_hosts_are_one_cluster_with_the_key_and_tags_and_nothing_is_left_w
     first, *others = command.said().splitlines()
     assert first == "trionet up: 4 nodes of cluster shop by spread: one 2, two 1, here 1"
     assert not [line for line in others if line.startswith("trionet up")]
+
+
+def logins(server: Server) -> int:
+    return (server.folder / "log").read_text(encoding="utf-8").count("Accepted publickey")
 
 
 def every_command_line() -> bytes:

@@ -18,6 +18,7 @@ from trionet.errors import ConfigError
 from trionet.identity import NodeAddress, is_loopback
 
 from .cluster_file import settings_of_a_host
+from .host_launchers import ssh_launcher
 from .placement import place
 
 if TYPE_CHECKING:
@@ -45,10 +46,7 @@ class HostPlan(NamedTuple):
     @property
     def command(self) -> list[str]:
         """The command that starts them; empty for this machine."""
-        host = self.host
-        if host.address is None:
-            return []
-        return ["ssh", *host.options, host.address, shlex.join(host.command)]
+        return [] if self.host.address is None else ssh_launcher(self.host).command_line
 
     @property
     def addresses(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,6 +25,12 @@ __all__ = ["PlannedNodes"]
 
 _JOIN_S: Final = 10.0
 """How long they may take to become one cluster."""
+
+_ANSWER_S: Final = 3.0
+"""How long a node may take to answer; a firewall may drop what is sent to it."""
+
+_MOST_ASKED: Final = 3
+"""How many are asked at once, each on another host."""
 
 _ASK_AGAIN_S: Final = 0.1
 _PRESENT: Final = ("alive", "suspect")
@@ -54,35 +61,40 @@ async def _check_cluster(node: Node, started: list[Started], least: int) -> None
     Raises:
         SpawnError: after some time fewer than `least` are.
     """
-    missing: list[Started] | None = None
-    with trio.move_on_after(_JOIN_S):
-        while missing is None or missing:
-            members = await _members(node, [each.address for each in started])
-            if members is None:
-                break
-            missing = [each for each in started if each.address not in members]
-            if missing:
-                await trio.sleep(_ASK_AGAIN_S)
-    if missing is None:
-        text = "none of the nodes can be reached from this machine, so whether they are one cluster is not known here"
-        print(f"trionet up: {text}", file=sys.stderr)
-        return
+    asked = list({each.host: each.address for each in started}.values())[:_MOST_ASKED]
+    missing, until = started, trio.current_time() + _JOIN_S
+    while missing and trio.current_time() < until:
+        members = await _members(node, asked)
+        if members is None:
+            text = "none of the nodes can be reached from this machine, so it is not known here if they are one cluster"
+            print(f"trionet up: {text}", file=sys.stderr)
+            return
+        missing = [each for each in started if each.address not in members]
+        if missing:
+            await trio.sleep(_ASK_AGAIN_S)
     for address, _, host in missing:
-        text = f"{address} has started, and is no member of the cluster: can it reach the others, and they it"
-        print(f"trionet up: {host}: {text}?", file=sys.stderr)
+        text = f"{address} has started, and is no member of the cluster: can it reach the others, and they it?"
+        print(f"trionet up: {host}: {text}", file=sys.stderr)
     if len(started) - len(missing) < least:
         raise SpawnError(
             f"{len(started) - len(missing)} of {len(started)} nodes are one cluster, and {least} are needed: stopped; "
-            f"see trionet doctor --help for what keeps nodes apart"
+            f"trionet doctor tells what keeps nodes apart"
         )
 
 
-async def _members(node: Node, addresses: list[NodeAddress]) -> set[NodeAddress] | None:
-    """Return the members of the cluster, as the first node that answers has them; None if none answers."""
-    for address in addresses:
-        try:
+async def _members(node: Node, asked: list[NodeAddress]) -> set[NodeAddress] | None:
+    """Return the members of the cluster, as the first node that answers has them; None if none does in time."""
+    found: set[NodeAddress] | None = None
+
+    async def ask(address: NodeAddress) -> None:
+        nonlocal found
+        with suppress(TrionetError):
             members = await node.local.comm.send([], Remote(node=address, service="membership", method="members"))
-        except TrionetError:
-            continue
-        return {member.node for member in members if member.status in _PRESENT}
-    return None
+            found = {member.node for member in members if member.status in _PRESENT}
+            nursery.cancel_scope.cancel()
+
+    with trio.move_on_after(_ANSWER_S):
+        async with trio.open_nursery() as nursery:
+            for address in asked:
+                nursery.start_soon(ask, address)
+    return found

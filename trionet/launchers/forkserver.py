@@ -34,9 +34,12 @@ from .children import explain_failure, kill_child, open_child
 from .interpreter import import_path, python_command
 from .lineage import ORPHANED_S, lineage
 from .output import level_of_process
+from .pace import Pace
 from .supervised import address_from, boot_for, encode_line
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
@@ -212,6 +215,7 @@ class ForkServerLauncher:
         self._starting = trio.Lock()
         self._server: _Server | None = None
         self._shield = trio.CancelScope()
+        self._pace = Pace()
 
     def close(self) -> None:
         """End the helper; its nodes have ended by then, or end with it."""
@@ -271,32 +275,51 @@ class ForkServerLauncher:
         await self.prewarm()
         server = self._server
         assert server is not None
-        ours, theirs = _socket_pair()
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-        try:
-            with theirs:
-                number, child = await server.fork(theirs)
-        except BaseException:
-            ours.close()
-            raise
+        async with contextlib.AsyncExitStack() as running:
+            async with self._pace.turn():
+                node = await running.enter_async_context(_forked(server, config.stop_grace_s + KILL_AFTER_S))
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await node.stream.send_all(encode_line(boot_for(config, knows_path=import_path() == server.path)))
+                await self._pace.wait_report(node.stream.socket)
+            task_status.started(await address_from(node.stream.receive_some, node.end))
+            await node.child.ended.wait()
+            return 0 if node.child.status is None else node.child.status
 
-        async def ended() -> int:
-            await server.kill(number)
-            await child.ended.wait()
-            if child.failure is not None:
-                raise SpawnError(f"the node did not boot: can't fork: {child.failure}")
-            return child.status or 0
 
-        try:
-            with contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(encode_line(boot_for(config, knows_path=import_path() == server.path)))
-            task_status.started(await address_from(stream.receive_some, ended))
-            await child.ended.wait()
-            return 0 if child.status is None else child.status
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
-                await server.stop(number, child, config.stop_grace_s + KILL_AFTER_S)
+class _Forked(NamedTuple):
+    """A forked node, of this number at its helper, and the stream of its boot and its report."""
+
+    server: _Server
+    number: int
+    child: _Child
+    stream: trio.SocketStream
+
+    async def end(self) -> int:
+        """Kill a node that has not booted, and return its status."""
+        await self.server.kill(self.number)
+        await self.child.ended.wait()
+        if self.child.failure is not None:
+            raise SpawnError(f"the node did not boot: can't fork: {self.child.failure}")
+        return self.child.status or 0
+
+
+@contextlib.asynccontextmanager
+async def _forked(server: _Server, grace_s: float) -> AsyncGenerator[_Forked]:
+    """Fork a node, which has ended when the block has; see `_Server.stop`."""
+    ours, theirs = _socket_pair()
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+    try:
+        with theirs:
+            number, child = await server.fork(theirs)
+    except BaseException:
+        ours.close()
+        raise
+    try:
+        yield _Forked(server, number, child, stream)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(stream)
+            await server.stop(number, child, grace_s)
 
 
 async def _open_server(control: socket.socket, needs: Needs) -> tuple[trio.Process, bytes]:

@@ -162,8 +162,10 @@ async def _call(random: Random, caller: Node, ledger: Ledger, work_s: float, wit
         replies = await options.call(method, work_s)
         is_whole = wait == "all" or len(members) < 3
         assert not (is_whole and replies.values.keys() | replies.errors.keys() != members.keys()), "the map has a hole"
-        assert is_whole or len(replies.values) >= (1 if wait == "first" else 3) or (
-            replies.values.keys() | replies.errors.keys() == members.keys()
+        assert (
+            is_whole
+            or len(replies.values) >= (1 if wait == "first" else 3)
+            or (replies.values.keys() | replies.errors.keys() == members.keys())
         ), "there are too few values"
     ids = {call_id for _, call_id in set(ledger.begun) - before}
     if not with_faults:

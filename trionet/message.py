@@ -7,7 +7,7 @@ The envelope is Maelstrom's, ``{"src", "dest", "body"}`` with ``type``, ``msg_id
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -22,10 +22,13 @@ __all__ = [
     "LOCAL",
     "MAX_ID_CHARS",
     "PACKET",
+    "RELAYING",
     "Call",
+    "Named",
     "Remote",
     "check_args",
     "check_kwargs",
+    "is_relaying",
     "valid_parent",
 ]
 
@@ -53,6 +56,22 @@ class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no
         if unknown:
             raise MalformedRequest(f"a remote has no {unknown[0]!r}: {shown}, or gid=... beside them")
         return super().__call__(**fields)
+
+
+class Named(Protocol):
+    """Names a method: a call, a request or a remote."""
+
+    @property
+    def gid(self) -> str:
+        """Its name."""
+
+    @property
+    def service(self) -> str:
+        """Its name."""
+
+    @property
+    def method(self) -> str:
+        """Its name."""
 
 
 @register_type
@@ -108,6 +127,9 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
 PACKET: Final = Remote(service="membership", method="packet")
 """Receives packets of the protocols that are sent by a call."""
 
+RELAYING: Final = {method: Remote(gid="all", service="comm", method=method) for method in ("relay", "answer", "recall")}
+"""The methods by which members relay a call along a tree, by their names; see `trionet.templates.relaying`."""
+
 
 class Call(msgspec.Struct, frozen=True):
     """One call, as a node receives it.
@@ -146,6 +168,11 @@ class Call(msgspec.Struct, frozen=True):
     client: str = ""
     parent: str = ""
     trace: bytes = b""
+
+
+def is_relaying(call: Named) -> bool:
+    """Return whether a call relays another one along a tree."""
+    return call.gid == "all" and call.service == "comm" and call.method in RELAYING
 
 
 def valid_parent(parent: str) -> str:

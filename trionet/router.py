@@ -166,7 +166,11 @@ class Router:
             MalformedRequest: the method is a stream.
             ConnectionLost: the node has ended in the meantime.
         """
-        prepared = self.prepare(call)
+        return await self.run_own(self.prepare(call))
+
+    async def run_own(self, prepared: PreparedCall) -> Any:
+        """Run a prepared call within another one of this node; see `call`."""
+        call = prepared.call
         if not prepared.method.is_sync:
             prepared.started_at = trio.current_time()
         if prepared.method.is_stream:

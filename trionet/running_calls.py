@@ -18,7 +18,7 @@ from .current_call import answered_call
 from .errors import CallTimeout, MalformedRequest, TrionetError
 from .histograms import SUM, UNTIMED
 from .log_limits import about, limited_log
-from .message import Remote
+from .message import Remote, is_relaying
 from .nesting import PACKETS
 from .nurseries import open_plain_nursery
 from .pauses import pauses_of
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .router import Router
     from .services.comm import Comm
     from .services.groups import Groups
-    from .transports.base import Endpoint, Sending
+    from .transports.base import Endpoint, Request, Sending
 
 __all__ = ["RunningCalls"]
 
@@ -90,7 +90,7 @@ class RunningCalls:
             most: the most calls of each kind.
             with_ends: whether to say how calls have ended.
         """
-        running = {one: scope for one, scope in self._router.running.items() if one is not without}
+        running = self._running(without)
         deadlines = {prepared: scope_deadline(scope) for prepared, scope in running.items()}
         by_id: dict[str, PreparedCall] = {}
         for prepared in running:
@@ -125,6 +125,11 @@ class RunningCalls:
         omitted = len(running) - len(calls) + len(sending) - len(requests)
         return NodeReport(tuple(calls), tuple(requests), orphans, omitted, self._ends() if with_ends else ())
 
+    def _running(self, without: AnsweredCall | None) -> dict[PreparedCall, trio.CancelScope]:
+        """Return the running calls, without those that only relay others: these are reported where they run."""
+        running = self._router.running.items()
+        return {one: scope for one, scope in running if one is not without and not is_relaying(one.call)}
+
     def _ends(self) -> tuple[EndCount, ...]:
         """Return how the calls of each method have ended."""
         return tuple(
@@ -138,7 +143,7 @@ class RunningCalls:
         found = transport.in_progress()
         if links is not None and links is not transport:
             found += links.in_progress()
-        return [one for one in found if one.request.depth != PACKETS]
+        return [one for one in found if one.request.depth != PACKETS and not _relays_further(one.request)]
 
     def encoded_report(self, most: int = MOST_CALLS, *, with_ends: bool = False) -> bytes:
         """Return the encoded report of this node, for `decode_report` at another one.
@@ -275,6 +280,11 @@ class RunningCalls:
             running=tuple(one for one in below if (one.node, one.id) in left),
             errors={**before.errors, **replies.errors, **after.errors},
         )
+
+
+def _relays_further(request: Request) -> bool:
+    """Return whether a relayed call goes further: of a tree, only its caller waits."""
+    return request.parent == request.id and is_relaying(request)
 
 
 def _reported(one: Sending, outer: float | None) -> RequestReport:

@@ -18,12 +18,12 @@ from .identity import NodeAddress
 from .launchers.supervised import Boot, boot_for, decode_line, encode_line
 from .node import Node
 from .node_pages import NodePages
+from .processors import usable_processors
 from .router import Router
 from .security.live_keys import LiveKeys
 from .services import cluster_agent
 from .services.status import with_settings
 from .tracing.telemetry import find_telemetry
-from .transports.link.processors import usable_processors
 from .transports.listener import Listener
 from .transports.network import NetworkEndpoint
 

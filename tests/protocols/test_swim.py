@@ -13,7 +13,7 @@ from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import MOST_INCARNATION, State, Statement
-from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, Ping, PingReq, Sync, SyncDigest
+from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 from trionet.protocols.swim_settings import SwimOptions
 
 if TYPE_CHECKING:
@@ -384,3 +384,15 @@ def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> 
     assert mux.dropped.malformed == len(bad)
     assert mux.receive_bytes(good + b"x" * 1400, 0.1) == []
     assert mux.dropped.oversized == 1
+
+
+@pytest.mark.parametrize(("late_s", "most", "least"), [(0.0, 16, 14), (0.05, 9, 7), (3.0, 5, 1)])
+def test_a_node_whose_timers_are_late_sends_its_news_in_fewer_packets(late_s: float, most: int, least: int) -> None:
+    core = swim("a", *(f"m{number}" for number in range(1, 100)))
+    for number in range(200, 300):
+        core.receive("m1", alive(f"m{number}"), 0.1)
+    times: set[float] = set()
+    while (due := core.next_deadline()) < 3.2:
+        if any(isinstance(message, News) for message in sent(core.on_timer(due + late_s))):
+            times.add(due)
+    assert least <= len(times) <= most

@@ -29,6 +29,7 @@ from .forked import END_S, LOST, RECORD, ForkServer
 from .interpreter import import_path, python_command
 from .lineage import lineage
 from .output import level_of_process
+from .pace import Pace
 from .supervised import boot_for
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class ForkServerLauncher:
         self._starting = trio.Lock()
         self._server: _Server | None = None
         self._shield = trio.CancelScope()
+        self._pace = Pace(nursery)
 
     def close(self) -> None:
         """End the helper; its nodes have ended by then, or end with it."""
@@ -199,9 +201,10 @@ class ForkServerLauncher:
         await self.prewarm()
         server = self._server
         assert server is not None
-        node = await server.fork(*_socket_pair())
-        boot = boot_for(config, knows_path=import_path() == server.path)
-        return await server.supervise(node, boot, task_status, config.stop_grace_s)
+        async with self._pace.turn(task_status) as turn:
+            node = await server.fork(*_socket_pair())
+            boot = boot_for(config, knows_path=import_path() == server.path)
+            return await server.supervise(node, boot, turn, config.stop_grace_s)
 
 
 async def _open_server(control: socket.socket, needs: Needs) -> tuple[trio.Process, bytes]:

@@ -1,7 +1,8 @@
 """Sends news in packets of its own, besides piggybacking it.
 
-Invariant: while there is news, this node sends it to `gossip_nodes` random members per gossip interval. A leaving node
-goes on until its last statement has gone out often enough, or ten intervals are over.
+Invariant: while there is news, this node sends it to `gossip_nodes` random members per gossip interval; less often only
+while its timers are late. A leaving node goes on until its last statement has gone out often enough, or ten intervals
+are over.
 
 Source: the gossip interval of HashiCorp's memberlist.
 """
@@ -32,6 +33,10 @@ _PROMPT_SHARE: Final = 0.5
 hops, instead of a few intervals. The packets are as many in all, as each statement is sent equally often."""
 
 _LEAVE_INTERVALS: Final = 10
+_LATE_TIMES: Final = 4
+_MOST_INTERVALS: Final = 5
+"""A node whose timer is late shares its processor with many. So it waits for `_LATE_TIMES` times as long as it was late
+in addition, `_MOST_INTERVALS` at most: fewer packets, each with more news, until there is time again."""
 
 
 class Broadcaster:
@@ -80,6 +85,7 @@ class Broadcaster:
 
     def _send(self) -> None:
         context = self._context
+        late_s = 0.0 if self._timer is None else context.now - self._timer.when
         self._timer = None
         self._sent_at = context.now
         count = context.profile.gossip_nodes * (_WIDTH if self._is_wide else 1)
@@ -91,4 +97,5 @@ class Broadcaster:
             self.is_left = True
             context.effects.append(Notify(LeaveCompleted()))
         if context.news.items and not self.is_left:
-            self._timer = context.after(context.profile.gossip_interval_s, self._send)
+            wait_s = context.profile.gossip_interval_s
+            self._timer = context.after(wait_s + min(_LATE_TIMES * late_s, _MOST_INTERVALS * wait_s), self._send)

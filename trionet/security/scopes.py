@@ -45,10 +45,14 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
 }
 """The methods that need ``admin``, by service, local and group-wide; None stands for all."""
 
+_RELAYING: Final = frozenset({"relay", "answer", "recall"})
+"""The methods of ``comm`` by which nodes relay a call along a tree: the call itself is checked wherever it runs."""
+
 NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "membership": frozenset({"packet", "unreachable"}),
     "kept": None,
     "keys": frozenset({"exchange", "give", "take_step"}),
+    "comm": _RELAYING,
 }
 """The methods that only nodes may call."""
 
@@ -74,10 +78,13 @@ def needed_scope(service: str, method: str, *, is_read: bool = False) -> Scope |
 def forwarded_scope(service: str, method: str, *, is_read: bool = False) -> Scope | None:
     """Return the scope that a call needs which a node has forwarded.
 
-    It is that of `needed_scope`; but nodes keep things for a group by ``kept``, in the name of an administrator.
+    It is that of `needed_scope`; but nodes keep things for a group by ``kept``, in the name of an administrator, and
+    relay calls for everyone, whose own scope is checked where they run.
     """
     if service == "kept":
         return Scope.ADMIN
+    if service == "comm" and method in _RELAYING:
+        return Scope.READ
     return needed_scope(service, method, is_read=is_read)
 
 
@@ -98,7 +105,7 @@ def needs_key(service: str, method: str) -> bool:
 
     The protocols go on over plain links until all members send sealed ones.
     """
-    return _has(ADMIN_METHODS, service, method) or service == "kept"
+    return _has(ADMIN_METHODS, service, method) or service == "kept" or (service == "comm" and method in _RELAYING)
 
 
 def _has(table: Mapping[str, frozenset[str] | None], service: str, method: str) -> bool:

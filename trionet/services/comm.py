@@ -55,6 +55,8 @@ class Comm:
         spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
         transport: makes its calls to other nodes.
         send_at_once: sends those for which nothing has to be waited; None where these can't be told. See `SendAtOnce`.
+        router: runs its calls to this node.
+        life: begins the ids of its calls; it differs from that of an earlier node at the same address.
         now_ns: the clock of the durations, in nanoseconds.
         counted, ok: a remote, and what counts its calls that have returned a value; see `histogram_of`.
     """
@@ -68,10 +70,10 @@ class Comm:
             self.spans.serve(router)
         self.transport: Transport = transport
         self.send_at_once: SendAtOnce | None = getattr(transport, "send_at_once", None)
-        self._router = router
+        self.router: Router = router
         self._access = router.access
         self._own_principal = None if router.access is None else router.access.own
-        self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
+        self.life: str = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
         self.now_ns: Callable[[], int] = router.counts.now_ns
         self._checked: object = object()  # no remote is this one
@@ -216,7 +218,7 @@ class Comm:
             if place is None:
                 depth = 0
             else:
-                depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
+                depth, (parent, trace) = place.inner_depth, place.lineage(self.router)
         blobs: list[bytes] = []
         return Request(
             remote.gid,
@@ -224,7 +226,7 @@ class Comm:
             remote.method,
             self.codec.encode(args, blobs),
             self.codec.encode(dict(kwargs), blobs) if kwargs else None,
-            f"{self._prefix}-{next(self._numbers):x}",
+            f"{self.life}-{next(self._numbers):x}",
             self.own,
             depth,
             None if is_own or place is None else self.forwarded(),
@@ -236,7 +238,7 @@ class Comm:
     def trace(self) -> bytes:
         """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
         spans = self.active_spans
-        return current_lineage(self._router)[1] if spans is None else spans.current()
+        return current_lineage(self.router)[1] if spans is None else spans.current()
 
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""
@@ -244,7 +246,7 @@ class Comm:
         if access is None or not access.is_active:
             return None
         answered = answered_call()
-        principal = None if answered is None else answered.forwards_for(self._router)
+        principal = None if answered is None else answered.forwards_for(self.router)
         return None if principal is access.own else principal
 
     @property
@@ -320,7 +322,7 @@ class Comm:
         try:
             yield
         finally:
-            del self._orphans[request.id]
+            self._orphans.pop(request.id, None)  # two calls have one id where a peer has chosen it
             if found:
                 raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(found)}", calls=found)
 
@@ -360,10 +362,10 @@ class Comm:
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        prepared = self._router.prepare(request.received(self.codec, None, self._own_principal))
+        prepared = self.router.prepare(request.received(self.codec, None, self._own_principal))
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
-        with self._router.own_scope() as scope:
+        with self.router.own_scope() as scope:
             async with prepared.stream(scope) as items, aclosing(self._recoded_items(items)) as copies:
                 yield copies
 
@@ -378,7 +380,7 @@ class Comm:
         """Pass a call to the router, encoded and decoded as on the wire."""
         check_under_trio("a call")
         try:
-            value = await self._router.call(request.received(self.codec, None, self._own_principal))
+            value = await self.router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:
             raise self._recoded_error(exc) from exc
         return self._recoded(value)

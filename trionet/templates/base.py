@@ -11,6 +11,7 @@ from trionet.message import Remote, check_args, check_kwargs
 
 from .calls import GroupCalls
 from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
+from .tree_calls import call_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -100,6 +101,7 @@ class Template:
         wait: Wait = ALL_MEMBERS,
         partial: bool = False,
         orphans: Orphans = "report",
+        tree: bool = False,
     ) -> Replies[Any]:
         """Call `remote` on every member at once, and collect the results.
 
@@ -113,6 +115,7 @@ class Template:
                 members.
             orphans: ``"report"`` cancelled calls whose handlers did not confirm their end in time, by an event and the
                 log; or ``"raise"`` `OrphanedCalls`, too.
+            tree: whether members relay the call to others; see `GroupCalls.options`.
 
         Raises:
             EmptyGroup: the group has no members.
@@ -124,8 +127,10 @@ class Template:
         members, request = self._prepared(args, remote, kwargs)
         enough = count_to_wait_for(wait, len(members))
         check_bool("partial", partial)
+        check_bool("tree", tree)
+        call = call_tree if tree else call_all
         with comm.raising_orphans(orphans, request):
-            return await self.call_members(members, request, enough=enough, partial=partial)
+            return await call(comm, self.context.gid, members, request, enough=enough, partial=partial)
 
     async def call_members(
         self,

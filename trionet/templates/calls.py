@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from trionet.async_blocks import async_block
-from trionet.errors import EmptyGroup, TrionetError
+from trionet.errors import EmptyGroup, MalformedRequest, TrionetError
 from trionet.identity import check_name
 from trionet.services.orphans import Orphans, check_orphans
 from trionet.services.typed import check_kind, reference_of, typed_request
@@ -16,6 +16,7 @@ from trionet.services.typed import check_kind, reference_of, typed_request
 from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
 from .map_run import MappedGroup
 from .maps import GroupMaps
+from .tree_calls import call_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -43,6 +44,7 @@ class _Options(msgspec.Struct, frozen=True):
     partial: bool = False
     orphans: Orphans = "report"
     service: str | None = None
+    tree: bool = False
 
 
 class GroupCalls(GroupMaps):
@@ -57,6 +59,10 @@ class GroupCalls(GroupMaps):
 
     @property
     def _mapped(self) -> tuple[MappedGroup, str | None, Orphans]:
+        if self._options.tree:
+            raise MalformedRequest(
+                "map calls one member for each item: leave out options(tree=True), which is for call"
+            )
         return self._called, self._options.service, self._options.orphans
 
     @overload
@@ -97,7 +103,7 @@ class GroupCalls(GroupMaps):
         convert = None if reference.method.answer is None else reference.answer
         comm = self._called.local.comm
         with comm.raising_orphans(options.orphans, request):
-            return await call_all(
+            return await (call_tree if options.tree else call_all)(
                 comm,
                 self._called.gid,
                 members,
@@ -128,6 +134,10 @@ class GroupCalls(GroupMaps):
     async def _stream(
         self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[GroupItems[Any]]:
+        if self._options.tree:
+            raise MalformedRequest(
+                "a stream comes from each member itself: leave out options(tree=True), which is for call"
+            )
         members, request, reference = self._prepared(method, args, kwargs, is_stream=True)
         convert = None if reference.method.answer is None else reference.answer
         comm = self._called.local.comm
@@ -153,6 +163,7 @@ class GroupCalls(GroupMaps):
         partial: bool | None = None,
         orphans: Orphans | None = None,
         service: str | None = None,
+        tree: bool | None = None,
     ) -> GroupCalls:
         """Return the same calls with other options; those left out stay.
 
@@ -163,11 +174,15 @@ class GroupCalls(GroupMaps):
                 members.
             orphans: ``"report"`` or ``"raise"``, as for ``comm.send``.
             service: the name of the service, in place of that of the method's class.
+            tree: whether some members relay the call to the others, so that the caller has fewer links and messages.
+                It is for hundreds of members, and for calls alone. By default the caller calls each member itself.
 
         Raises:
             MalformedRequest: one is malformed.
         """
         old = self._options
+        if tree is not None:
+            check_bool("tree", tree)
         if partial is not None:
             check_bool("partial", partial)
         options = _Options(
@@ -175,6 +190,7 @@ class GroupCalls(GroupMaps):
             old.partial if partial is None else partial,
             old.orphans if orphans is None else check_orphans(orphans),
             old.service if service is None else check_name(service, "service name"),
+            old.tree if tree is None else tree,
         )
         return _Calls(self._called, options)
 

@@ -10,8 +10,8 @@ from trionet.replies import Replies
 from trionet.services.base import rpc
 from trionet.services.orphans import Orphans
 
-from .base import Template
 from .fan_out import ALL_MEMBERS, Wait
+from .relayed_calls import RelayedCalls
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["GroupComm"]
 
 
-class GroupComm(Template):
+class GroupComm(RelayedCalls):
     """The group-wide service ``comm``."""
 
     @rpc
@@ -36,12 +36,13 @@ class GroupComm(Template):
         wait: Wait = ALL_MEMBERS,
         partial: bool = False,
         orphans: Orphans = "report",
+        tree: bool = False,
     ) -> Replies[Any]:
         """Call a method on every member at once; return the node-to-value and node-to-error maps.
 
         Arguments and errors are those of `Template.fan_out`.
         """
-        return await self.fan_out(args, remote, kwargs=kwargs, wait=wait, partial=partial, orphans=orphans)
+        return await self.fan_out(args, remote, kwargs=kwargs, wait=wait, partial=partial, orphans=orphans, tree=tree)
 
     def stream(
         self,

@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from trionet.tracing.spans import FanOutSpan
     from trionet.transports.base import Request
 
-__all__ = ["ALL_MEMBERS", "Wait", "call_all", "check_bool", "collect", "count_to_wait_for", "stream_all"]
+__all__ = [
+    "ALL_MEMBERS",
+    "Outcomes",
+    "Wait",
+    "call_all",
+    "check_bool",
+    "collect",
+    "count_to_wait_for",
+    "span_of",
+    "stream_all",
+]
 
 Wait = Literal["all", "first"] | int
 """The values that a fan-out waits for."""
@@ -68,6 +78,7 @@ async def collect(
     enough: int | None = None,
     partial: bool = False,
     convert: Callable[[Any], Any] | None = None,
+    outcomes: Outcomes | None = None,
 ) -> Replies[Any]:
     """Await ``call(node)`` for all `members` at once.
 
@@ -78,8 +89,9 @@ async def collect(
         enough: return after this number of values, and cancel the other calls; their nodes are in neither map.
         partial: at the caller's deadline, return the results so far, with `CallTimeout` for the other members.
         convert: applied to each value; a `TrionetError` that it raises is the member's.
+        outcomes: takes the values and errors as they come; by default, those of the result.
     """
-    outcomes = _Outcomes(enough)
+    outcomes = Outcomes(enough) if outcomes is None else outcomes
 
     async def call_one(sid: SID, node: NodeAddress, answer: Callable[[], Awaitable[Any]]) -> None:
         outcomes.note(sid, *await _outcome(node, answer, convert))
@@ -101,7 +113,7 @@ async def collect(
     return Replies(outcomes.values, outcomes.errors)
 
 
-class _Outcomes:
+class Outcomes:
     """The values and errors of a fan-out so far.
 
     Attributes:
@@ -133,7 +145,7 @@ class _Outcomes:
 
 async def _gather(
     gathering: Gathering,
-    outcomes: _Outcomes,
+    outcomes: Outcomes,
     convert: Callable[[Any], Any] | None,
     start: Callable[[SID, NodeAddress, Callable[[], Awaitable[Any]]], None],
 ) -> None:
@@ -148,7 +160,7 @@ async def _gather(
         _note_answers(gathering, outcomes, convert)
 
 
-def _note_answers(gathering: Gathering, outcomes: _Outcomes, convert: Callable[[Any], Any] | None) -> None:
+def _note_answers(gathering: Gathering, outcomes: Outcomes, convert: Callable[[Any], Any] | None) -> None:
     for sid, value, error in _converted(gathering.take_answers(), convert):
         outcomes.note(sid, value, error)
 
@@ -198,7 +210,7 @@ async def call_all(
     convert: Callable[[Any], Any] | None = None,
 ) -> Replies[Any]:
     """Send a prepared call to all `members` of a group at once, by `comm`; see `collect`."""
-    with _span(comm, gid, request, len(members)) as span:
+    with span_of(comm, gid, request, len(members)) as span:
         if span is None:
 
             def call(node: NodeAddress) -> Awaitable[Any]:
@@ -256,7 +268,7 @@ async def stream_all(
             except TrionetError as exc:
                 await channel.send((sid, exc))
 
-    with _span(comm, gid, request, len(members)) as span:
+    with span_of(comm, gid, request, len(members)) as span:
         async with open_background_nursery() as nursery:
             with send, nullcontext() if span is None else span.current():
                 for sid, node in members.items():
@@ -266,7 +278,7 @@ async def stream_all(
                 yield receive
 
 
-def _span(comm: Comm, gid: str, request: Request, members: int) -> AbstractContextManager[FanOutSpan | None]:
+def span_of(comm: Comm, gid: str, request: Request, members: int) -> AbstractContextManager[FanOutSpan | None]:
     """Return the span of a fan-out; None without a tracer provider."""
     spans = comm.active_spans
     return nullcontext() if spans is None else spans.fan_out(gid, request, members)

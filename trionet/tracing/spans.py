@@ -240,6 +240,10 @@ class FanOutSpan:
         with self._spans.call(node, request) as traced:
             yield traced
 
+    def traced(self, request: Request) -> Request:
+        """Return a request whose spans at the callees are its children."""
+        return _with_trace(request, self._trace)
+
     def describe(self, values: int, errors: int) -> None:
         """State how many members have returned a value, and how many have failed."""
         self._span.set_attributes({"trionet.values": values, "trionet.errors": errors})

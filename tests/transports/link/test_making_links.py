@@ -34,10 +34,15 @@ from trionet.protocols.link.frames import (
     with_length,
 )
 from trionet.router import Method, Router
+from trionet.security.live_keys import LiveKeys
+from trionet.transports.base import Request
+from trionet.transports.link.transport import LinkTransport
 from trionet.transports.web import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from trionet.transports.base import Handler
 
     Start = Callable[..., Awaitable[Node]]
 
@@ -343,3 +348,37 @@ async def test_http_can_be_forced_and_both_kinds_of_nodes_call_each_other(start:
     also_plain = await start(NodeConfig(transport="http"))
     assert await call(plain, also_plain, "echo", 3) == (3,)
     assert links(also_plain) == []
+
+
+class _Dialing(LinkTransport):
+    """A transport whose connection attempts last until it ends."""
+
+    def dial(self, node: NodeAddress) -> None:
+        self.start_soon(trio.sleep_forever)
+
+
+async def test_a_transport_that_is_ending_starts_nothing_more() -> None:
+    async def no_handler(*_: object) -> None: ...
+
+    own, keys = NodeAddress("127.0.0.1", 1), LiveKeys()
+    dialing = _Dialing(own, NodeConfig(), cast("Handler", no_handler), lambda _: None, keys)
+    request = Request("local", "s", "m", b"", None, "id", own)
+    outcomes = []
+
+    async def call(number: int) -> None:
+        try:
+            await dialing.call(NodeAddress("127.0.0.1", 2 + number), request)
+        except NodeUnreachable as exc:
+            outcomes.append(str(exc))
+
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as running:
+            await running.start(dialing.run)
+            running.cancel_scope.cancel()
+            for number in range(8):  # one in each of the passes in which it ends
+                nursery.start_soon(call, number)
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        await wait_all_tasks_blocked()
+        assert outcomes
+        assert all("stop" in outcome for outcome in outcomes)
+        nursery.cancel_scope.cancel()

@@ -11,8 +11,8 @@ import trio
 
 from tests.transports.link.ends import call, links
 from trionet import NodeConfig
+from trionet.processors import usable_processors
 from trionet.transports.link.polling import BusyPoll
-from trionet.transports.link.processors import usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trionet.codec import MESSAGEPACK
-from trionet.errors import ConnectionLost, DecodeError, TrionetError
+from trionet.errors import ConnectionLost, DecodeError, MalformedRequest, OrphanedCalls, TrionetError
+from trionet.identity import NodeAddress
 from trionet.protocols.link.calls import OutgoingCall, OutgoingStream
 from trionet.protocols.link.frames import Error, Reply
 from trionet.raising import ATOMS
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from trionet.protocols.link.calls import Answer
 
-__all__ = ["Call", "SentCall", "Stream", "changed", "error_of", "restored", "value_of"]
+__all__ = ["Call", "SentCall", "Stream", "changed", "error_of", "orphaned_by", "restored", "value_of"]
 
 
 class Call(OutgoingCall, eq=False):
@@ -94,6 +95,16 @@ def error_of(answer: Answer | None) -> TrionetError:
             return type(answer)(answer.text)  # a copy: the traceback of the original has frames that refer to the call
         case _:
             return ConnectionLost(f"the call was ended by {type(answer).__name__}, which is no answer")
+
+
+def orphaned_by(answer: Answer) -> list[NodeAddress]:
+    """Return the nodes where calls may still be running that the peer has cancelled, by its answer to their caller."""
+    error = error_of(answer) if type(answer) is Error else None
+    calls = error.calls if isinstance(error, OrphanedCalls) else None
+    try:
+        return [NodeAddress.of(place) for place in calls] if isinstance(calls, dict) else []
+    except MalformedRequest:
+        return []
 
 
 def restored(plain: Any) -> Any:

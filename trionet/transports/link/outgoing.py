@@ -16,6 +16,7 @@ from msgspec import Raw
 from trionet.errors import TrionetError
 from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
+from trionet.message import RELAYING
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall
 from trionet.protocols.link.frames import CallFrame, End, OwnCallFrame
 from trionet.protocols.link.outgoing import LinkResting, LinkRetired
@@ -23,7 +24,7 @@ from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import Request, Sending, time_left_s
 from trionet.trio_tasks import WOKEN, wait_woken
 
-from .callers import Call, SentCall, Stream, changed, error_of, restored, value_of
+from .callers import Call, SentCall, Stream, changed, error_of, orphaned_by, restored, value_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -34,6 +35,7 @@ __all__ = ["LinkClient"]
 
 _PASSES_TO_READ: Final = 3
 _LATE_S: Final = 0.01
+_RELAY: Final = RELAYING["relay"]
 
 _current_task = trio.lowlevel.current_task
 _reschedule = trio.lowlevel.reschedule
@@ -290,7 +292,9 @@ class LinkClient:
         self._pass_on(call.depth)
         if not is_awaited:
             return
-        until, left_s = trio.current_time() + self._core.round_trip.grace_s(), RoundTrip.GRACE_MAX_S
+        is_relayed = request.service == _RELAY.service and request.method == _RELAY.method
+        grace_s = RoundTrip.GRACE_MAX_S if is_relayed else self._core.round_trip.grace_s()  # the peer cancels others
+        until, left_s = trio.current_time() + grace_s, RoundTrip.GRACE_MAX_S
         with trio.CancelScope(shield=True):
             while call.answer is None:
                 with trio.move_on_at(until):
@@ -304,7 +308,10 @@ class LinkClient:
                     break
                 until, left_s = now + more_s, left_s - more_s
         if call.answer is None:
-            node = NodeAddress.of(self._name)
+            orphaned = [NodeAddress.of(self._name)]
+        else:
+            orphaned = orphaned_by(call.answer) if is_relayed else []
+        for node in orphaned:
             self._on_orphan(
                 OrphanedCall(node=node, gid=request.gid, service=request.service, method=request.method, id=request.id)
             )

@@ -15,6 +15,7 @@ from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.histograms import count_s
 from trionet.log_limits import about, limited_log, peer_ip
+from trionet.processors import usable_processors
 from trionet.protocols.link.handshake import (
     CertificateRefused,
     Greeted,
@@ -31,7 +32,6 @@ from trionet.transports.readiness import wait_writable
 
 from .link import Link
 from .polling import BusyPoll
-from .processors import usable_processors
 from .reading import Reading
 from .sockets import bound_queue, connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport

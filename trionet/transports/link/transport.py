@@ -60,6 +60,7 @@ class LinkTransport(ABC):
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
         handshakes: makes the handshakes of its links.
+        start_soon: starts a task that ends with the transport; from `run` on.
         on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
             that seals here: one of the two has missed a change.
     """
@@ -93,23 +94,25 @@ class LinkTransport(ABC):
         self._open: dict[Link, NodeAddress | None] = {}
         self._dialing: dict[NodeAddress, Dialing] = {}
         self._connecting: dict[trio.lowlevel.Task, tuple[NodeAddress, Request]] = {}
-        self._is_closing = False
+        self._is_running = self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self.traffic: Traffic = Traffic(self._open)
-        self._nursery: trio.Nursery | None = None
+        self.start_soon: Callable[..., None]
 
     # ---- running
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make and keep links until cancelled; a driver closes those that are left."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                if self._certificates is not None:
-                    self._nursery.start_soon(end_expired, self._certificates, self._open.keys())
+        async with trio.open_nursery() as nursery:
+            self.start_soon = nursery.start_soon
+            if self._certificates is not None:
+                nursery.start_soon(end_expired, self._certificates, self._open.keys())
+            self._is_running = True
+            try:
                 task_status.started()
                 await self.keep_time()
-        finally:
-            self._nursery = None
+            finally:
+                self._is_running = False  # from now on the nursery may be closed to new tasks
 
     async def keep_time(self) -> None:
         """Call each link's `advance` at its deadline, until cancelled."""
@@ -118,13 +121,7 @@ class LinkTransport(ABC):
     @property
     def is_accepting(self) -> bool:
         """Whether new links may be made."""
-        return self._nursery is not None and not self._is_closing
-
-    @property
-    def start_soon(self) -> Callable[..., None]:
-        """Starts a task that ends with the transport."""
-        assert self._nursery is not None
-        return self._nursery.start_soon
+        return self._is_running and not self._is_closing
 
     # ---- calls
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trionet.transports.link.processors import quota, usable_processors
+from trionet.processors import quota, usable_processors
 
 CPU = Path("/sys/fs/cgroup/cpu")
 
@@ -63,7 +63,7 @@ def test_the_quota_is_the_least_of_the_group_and_those_above_it(
 ASKS = """
 import trio
 from trionet.transports.link.polling import BusyPoll
-from trionet.transports.link.processors import usable_processors
+from trionet.processors import usable_processors
 
 async def main():
     print(usable_processors(), BusyPoll(usable_processors())._is_possible)

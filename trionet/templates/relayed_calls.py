@@ -1,0 +1,246 @@
+"""A member's part in calls that go along a tree: it runs them, and relays them to others.
+
+Invariants: a relayed call needs the rights of the principal in whose name it is made, and of each member that has
+forwarded it. It runs as if its caller had called this node itself: with its id, parent and trace, and under its
+deadline. It runs once: see `RelayedRuns`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from trionet.codec import JSON, MESSAGEPACK
+from trionet.current_call import answered_call
+from trionet.errors import MalformedRequest, RemoteError, TrionetError, error_to_wire
+from trionet.identity import NodeAddress
+from trionet.message import RELAYING, Call
+from trionet.nurseries import open_background_nursery
+from trionet.prepared_call import PreparedCall
+from trionet.principal import Principal
+from trionet.protocols.relaying import MOST_RELAYS, RelayedCall, unpacked_members
+from trionet.services.base import rpc
+from trionet.services.relayed_runs import RelayedRuns
+from trionet.trio_internals import time_left_s
+
+from .base import Template
+from .relaying import Relaying, size_of
+
+if TYPE_CHECKING:
+    from trionet.codec import Codec
+
+    from .base import GroupContext
+
+__all__ = ["RelayedCalls"]
+
+_BATCH_BYTES: Final = 32 * 1024
+"""How large the answers of one item are together, about; a larger one is an item of its own."""
+
+_ERROR_BYTES: Final = 256
+
+
+class RelayedCalls(Template):
+    """Answers relayed calls; for nodes only, which call these methods by the group ``all``."""
+
+    def __init__(self, context: GroupContext) -> None:
+        super().__init__(context)
+        self._runs: RelayedRuns | None = None
+        if context.gid == RELAYING["relay"].gid:
+            comm = context.local.comm
+            self._runs = RelayedRuns(comm.life, comm.now_ns)
+
+    @rpc
+    async def relay(self, call: Any, way: Any, members: Any, arity: Any) -> AsyncGenerator[list[Any]]:
+        """Run a call here and at `members`; yield ``[place, answer, None]`` or ``[place, None, error]`` for each.
+
+        Args:
+            call: a `RelayedCall` as plain data.
+            way: the principals of the members that have forwarded it before the one that calls here.
+            members: their addresses; see `packed_members`. Their places are from 1 on, and that of this node is 0.
+            arity: into how many runs they are divided.
+        """
+        incoming = _Incoming(call, way)
+        if type(arity) is not int or arity < 1:
+            raise MalformedRequest(f"the arity of a tree is a number from 1 on, not {arity!r:.80}")
+        addresses, rising, comm = unpacked_members(members), _Rising(), self.context.local.comm
+        if len(incoming.onward) > MOST_RELAYS:
+            raise MalformedRequest(f"a call is relayed by {MOST_RELAYS} members at most: use a greater arity")
+        base = msgspec.structs.replace(comm.prepare([], {}, RELAYING["relay"]), id=incoming.call.id)
+        relaying = Relaying(comm, incoming.call, addresses, arity, incoming.onward, base, rising)
+
+        async def run_here() -> None:
+            try:
+                rising.put(0, await self._run(incoming), None)
+            except TrionetError as exc:
+                rising.put(0, None, exc.with_traceback(None))
+
+        async def run_there() -> None:
+            await relaying.run()
+            rising.expect(len(addresses) + 1)
+
+        with comm.raising_orphans("raise", base):
+            async with open_background_nursery() as nursery:
+                nursery.start_soon(run_here)
+                nursery.start_soon(run_there)
+                while batch := await rising.batch():
+                    yield batch
+
+    @rpc
+    async def answer(self, call: Any, way: Any, ticket: Any = None) -> Any:
+        """Run a call here, once; return its answer.
+
+        Args:
+            call: a `RelayedCall` as plain data.
+            way: the principals of the members that have forwarded it before the one that calls here.
+            ticket: that of `recall`; None for a call that comes for the first time.
+        """
+        return await self._run(_Incoming(call, way), ticket)
+
+    @rpc
+    async def recall(self, call: Any, way: Any) -> list[Any]:
+        """Return the answer of a call that has run here; or since when this node knows that it has not, and a ticket.
+
+        Args:
+            call: a `RelayedCall` as plain data.
+            way: the principals of the members that have forwarded it before the one that calls here.
+        """
+        incoming = _Incoming(call, way)
+        incoming.check(self)
+        return list(await self._remembered.recall(incoming.key))
+
+    @property
+    def _remembered(self) -> RelayedRuns:
+        if self._runs is None:
+            raise MalformedRequest(f"calls are relayed by the group 'all', not by {self.context.gid!r}")
+        return self._runs
+
+    async def _run(self, incoming: _Incoming, ticket: Any = None) -> Any:
+        incoming.check(self)
+        return await self._remembered.run(incoming.key, ticket, incoming.begin)
+
+
+class _Incoming:
+    """A relayed call that a member has to answer.
+
+    Attributes:
+        call: the call.
+        key: what it is remembered by.
+        onward: the way that the members have forwarded it, with the last one.
+    """
+
+    def __init__(self, call: Any, way: Any) -> None:
+        self.call: RelayedCall = RelayedCall.of(call)
+        by = answered_call()
+        assert isinstance(by, PreparedCall)  # each call of a service is one
+        self._received = received = by.call
+        self._router: Any = None
+        if type(way) is not list or len(way) > MOST_RELAYS:
+            raise MalformedRequest(f"the way of a relayed call is a list of up to {MOST_RELAYS} principals")
+        self._way = [Principal.parse(text) for text in way]
+        self.onward: list[str] = [*way, *([] if received.forwarder is None else [str(received.forwarder)])]
+        self.key: object = (self.call.id, self.call.caller, received.principal)
+
+    def check(self, template: RelayedCalls) -> None:
+        """Raise the error of the router unless all that have forwarded the call may make it."""
+        self._router = template.context.local.comm.router
+        if self._way:
+            named = self._decoded(with_args=False)
+            for principal in self._way:
+                self._router.permitted(msgspec.structs.replace(named, forwarder=principal))
+
+    def _codec(self) -> Codec:
+        return JSON if self.call.is_json else MESSAGEPACK
+
+    def _decoded(self, *, with_args: bool = True) -> Call:
+        call, received, codec = self.call, self._received, self._codec()
+        blobs = iter(call.blobs) if call.blobs else None
+        args = codec.decode(call.args, blobs) if with_args else []
+        if type(args) is not list:
+            raise MalformedRequest(f"arguments are a list, not a {type(args).__name__}")
+        return Call(
+            gid=call.gid,
+            service=call.service,
+            method=call.method,
+            args=args,
+            kwargs=codec.decode(call.kwargs, blobs) if with_args and call.kwargs is not None else {},
+            id=call.id,
+            caller=NodeAddress.of(call.caller),
+            timeout_s=time_left_s(),
+            inner_depth=received.inner_depth,
+            principal=received.principal,
+            forwarder=received.forwarder,
+            key_id=received.key_id,
+            parent=call.parent,
+            trace=call.trace,
+        )
+
+    async def begin(self) -> tuple[Any, int]:
+        """Run it; return its answer, and the size of that, 0 if it was refused before it ran."""
+        try:
+            prepared = self._router.prepare(self._decoded())
+        except TrionetError as exc:
+            return self._answer_of(exc), 0
+        try:
+            value = await self._router.run_own(prepared)
+        except TrionetError as exc:
+            answer = self._answer_of(exc)
+        else:
+            blobs: list[bytes] = []
+            try:
+                answer = [True, self._codec().encode(value, blobs), blobs]
+            except TrionetError as exc:
+                answer = self._answer_of(RemoteError.from_exception(exc))
+        return answer, size_of(answer)
+
+    def _answer_of(self, error: TrionetError) -> list[Any]:
+        return [False, self._codec().encode(error_to_wire(error)), []]
+
+
+class _Rising:
+    """The answers that a member is to stream up, in the order in which they have come."""
+
+    def __init__(self) -> None:
+        self._entries: list[list[Any]] = []
+        self._came = trio.Event()
+        self._given = 0
+        self._expected: int | None = None
+
+    def take(self, place: int, answer: Any, *, is_asked_here: bool) -> None:
+        """Handle the answer of a member; see `Taker`."""
+        del is_asked_here
+        self.put(place + 1, answer, None)
+
+    def take_failure(self, place: int, error: TrionetError, *, is_asked_here: bool) -> None:
+        """Handle that there is no answer of a member; see `Taker`."""
+        del is_asked_here
+        self.put(place + 1, None, error)
+
+    def put(self, place: int, answer: Any, error: TrionetError | None) -> None:
+        """Add an entry."""
+        self._entries.append([place, answer, error])
+        self._came.set()
+
+    def expect(self, count: int) -> None:
+        """Handle that there are no more entries than `count`."""
+        self._expected = count
+        self._came.set()
+
+    async def batch(self) -> list[Any]:
+        """Return the next entries, as soon as there are any; nothing after the last one."""
+        while not self._entries:
+            if self._given == self._expected:
+                return []
+            self._came = trio.Event()
+            await self._came.wait()
+        size, count = 0, 0
+        for _, answer, error in self._entries:
+            size += _ERROR_BYTES if error is not None else size_of(answer)
+            if count and size > _BATCH_BYTES:
+                break
+            count += 1
+        batch, self._entries = self._entries[:count], self._entries[count:]
+        self._given += count
+        return batch

@@ -1,0 +1,204 @@
+"""A call that goes to the members of a group along a tree: what its caller and the members on the way have in common.
+
+A member runs the call itself, sends it on to the rest of its run, and streams the answers up as they come. A stream
+gives what a tree needs: flow control, deadlines, and a cancellation that is confirmed when the handlers below have
+ended. Answers travel as bytes, which only the caller decodes.
+
+Invariants: a member gives one entry for itself and for each of its rest, unless its stream fails: the answer, or why
+there is none. It repeats nothing: what to do about a lost member is the caller's matter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from trionet.errors import ConnectionLost, TrionetError, known_kind
+from trionet.message import RELAYING
+from trionet.nurseries import open_plain_nursery
+from trionet.protocols.relaying import packed_members, runs_of
+
+from .fan_out import Outcomes, collect
+from .gathering import Gathering
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from trionet.identity import SID, NodeAddress
+    from trionet.protocols.relaying import RelayedCall
+    from trionet.services.comm import Comm
+    from trionet.transports.base import Request
+
+__all__ = ["Relaying", "Taker", "checked", "entries_of", "size_of"]
+
+_ENTRY_BYTES: Final = 16
+
+
+class Taker(Protocol):
+    """Takes what becomes of a relayed call; members are named by their places."""
+
+    def take(self, place: int, answer: Any, *, is_asked_here: bool) -> None:
+        """Handle the answer of a member; `is_asked_here`: whether this node has asked it itself."""
+
+    def take_failure(self, place: int, error: TrionetError, *, is_asked_here: bool) -> None:
+        """Handle that there is no answer of a member."""
+
+
+class Relaying:
+    """Sends a call to some members, and by way of some of them to the others.
+
+    Args:
+        comm: sends it.
+        call: the call.
+        members: whom to call; a place is an index in it.
+        arity: into how many runs they are divided.
+        way: the principals of the members that have forwarded it so far.
+        base: a request that has the id, the depth and the principal of those to send.
+        taker: takes the answers.
+    """
+
+    def __init__(
+        self,
+        comm: Comm,
+        call: RelayedCall,
+        members: Sequence[NodeAddress],
+        arity: int,
+        way: list[str],
+        base: Request,
+        taker: Taker,
+    ) -> None:
+        self._comm = comm
+        self._plain = call.plain()
+        self._members = members
+        self._arity = arity
+        self._way = way
+        self._base = base
+        self._taker = taker
+
+    async def run(self) -> None:
+        """Send it, and wait for all that becomes of it."""
+        alone: list[int] = []
+        async with open_plain_nursery() as nursery:
+            for begin, end in runs_of(len(self._members), self._arity):
+                if end - begin == 1:
+                    alone.append(begin)
+                else:
+                    nursery.start_soon(self._follow, begin, end)
+            if alone:
+                await self._ask(alone)
+
+    def request(self, method: str, *args: Any) -> Request:
+        """Return the request that calls a method of `RELAYING` with this call and more arguments."""
+        comm, remote, blobs = self._comm, RELAYING[method], list[bytes]()
+        return msgspec.structs.replace(
+            self._base,
+            gid=remote.gid,
+            service=remote.service,
+            method=remote.method,
+            args=comm.codec.encode([self._plain, self._way, *args], blobs),
+            kwargs=None,
+            trace=b"",
+            blobs=blobs,
+        )
+
+    async def _ask(self, places: list[int]) -> None:
+        """Call the members at some places, which have no rest."""
+        request = self.request("answer")
+
+        def call(node: NodeAddress) -> Awaitable[Any]:
+            return self._comm.call_unrecorded(node, request)
+
+        by_sid = {self._members[place].sid: place for place in places}
+        nodes = {sid: self._members[place] for sid, place in by_sid.items()}
+        gathering = Gathering(self._comm, request, is_each_awaited=True)
+        await collect(nodes, call, gathering=gathering, outcomes=_Alone(by_sid, self._taker))
+
+    async def _follow(self, begin: int, end: int) -> None:
+        """Call the first member of a run, which calls the rest, and take the answers that it streams."""
+        head, left = self._members[begin], dict.fromkeys(range(end - begin))
+        rest = packed_members(self._members[begin + 1 : end])
+        try:
+            async with self._comm.open_items_unrecorded(head, self.request("relay", rest, self._arity)) as batches:
+                async for batch in batches:
+                    for place, answer, error in entries_of(batch):
+                        if place not in left:
+                            raise ConnectionLost("it has relayed an answer of nobody, or two of one member")
+                        del left[place]
+                        if error is None:
+                            self._taker.take(begin + place, checked(answer), is_asked_here=place == 0)
+                        else:
+                            self._taker.take_failure(begin + place, error, is_asked_here=False)
+            failure: TrionetError = ConnectionLost("it has relayed no answer of this member")
+        except TrionetError as exc:
+            failure = _without_traceback(exc)
+        for place in left:
+            error = failure if place == 0 else _by_way_of(head, failure)
+            self._taker.take_failure(begin + place, error, is_asked_here=place == 0)
+
+
+class _Alone(Outcomes):
+    """The outcomes of members that were asked here, and have no rest."""
+
+    def __init__(self, places: dict[SID, int], taker: Taker) -> None:
+        super().__init__(None)
+        self._places = places
+        self._taker = taker
+
+    def note(self, sid: SID, value: Any, error: TrionetError | None) -> None:
+        """Handle the answer of a member, or why there is none."""
+        place = self._places[sid]
+        if error is None:
+            try:
+                self._taker.take(place, checked(value), is_asked_here=True)
+            except ConnectionLost as exc:
+                error = exc
+        if error is not None:
+            self._taker.take_failure(place, _without_traceback(error), is_asked_here=True)
+
+
+def checked(answer: Any) -> list[Any]:
+    """Return the answer of a member: whether it is a value, its encoded bytes, and its blobs.
+
+    Raises:
+        ConnectionLost: it is none.
+    """
+    match answer:
+        case [bool(ok), bytes(data), list(blobs)] if all(type(blob) is bytes for blob in blobs):
+            return [ok, data, blobs]
+    raise ConnectionLost("what it has answered can't be read here")
+
+
+def size_of(answer: list[Any]) -> int:
+    """Return how many bytes an answer takes, about."""
+    return _ENTRY_BYTES + len(answer[1]) + sum(map(len, answer[2]))
+
+
+def entries_of(batch: Any) -> list[tuple[int, Any, TrionetError | None]]:
+    """Return the entries that a member has streamed: the place of a member, and its answer, or why there is none.
+
+    Raises:
+        ConnectionLost: these are no entries.
+    """
+    try:
+        return [
+            (place, answer, error if error is None or isinstance(error, TrionetError) else _refuse(error))
+            for place, answer, error in batch
+        ]
+    except (TypeError, ValueError) as exc:
+        raise ConnectionLost(f"what it has relayed can't be read here: {exc}") from exc
+
+
+def _refuse(error: object) -> TrionetError:
+    raise TypeError(f"{type(error).__name__} is no error")
+
+
+def _by_way_of(head: NodeAddress, error: TrionetError) -> TrionetError:
+    """Return the error of a member that was to be called by way of another one."""
+    kind = known_kind(type(error))
+    return kind(f"by way of {head}: {error.text}", **{name: getattr(error, name) for name in kind.fields})
+
+
+def _without_traceback(error: TrionetError) -> TrionetError:
+    """Return an error whose frames don't refer to it."""
+    return error.with_traceback(None)

@@ -15,15 +15,17 @@ import ctypes
 import errno
 import gc
 import importlib
+import io
 import os
 import random
+import secrets
 import select
 import signal
 import socket
 import sys
 import time
 import traceback
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from trionet.config import NodeConfig
 from trionet.launchers.forkserver import NO_NEEDS, RECORD, Needs
@@ -33,6 +35,9 @@ from trionet.warming import warm_up
 
 from .serving import prepare_process
 from .supervised import run_forked
+
+if TYPE_CHECKING:
+    from trionet.security.node_keys import NodeKeys
 
 __all__ = ["main", "prepare"]
 
@@ -47,6 +52,7 @@ _FOR_KEYS: Final = (
 )
 _PR_SET_PDEATHSIG: Final = 1
 _READ_BYTES: Final = 4096
+_KEY_BYTES: Final = 32
 
 
 def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level: str = "info") -> NoReturn:
@@ -72,11 +78,23 @@ def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level:
 def prepare(needs: Needs, log_level: str) -> None:
     """Do what would be the same in each node; see `main`, and `trionet.warming`."""
     prepare_streams()
+    config = NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format})
     with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
         for module in (*(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
             importlib.import_module(module)
-    warm_up()
-    prepare_process(NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format}))
+        with contextlib.redirect_stderr(io.StringIO()):  # nodes that run for a moment only, and whose log nobody reads
+            prepare_process(config)
+            warm_up(config, _passing_keys(config) if needs.has_keys else None)
+    prepare_process(config)
+
+
+def _passing_keys(config: NodeConfig) -> NodeKeys:
+    """Return new keys, for nodes that nobody is to talk to."""
+    from trionet.security.key_entries import KeyFile
+    from trionet.security.keys import ClusterKey
+    from trionet.security.node_keys import NodeKeys
+
+    return NodeKeys(KeyFile.of(ClusterKey(secrets.token_bytes(_KEY_BYTES))), config.cluster)
 
 
 class _ForkServer:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, arguments, open_node
 from trionet.transports.memory import MemoryFabric
@@ -78,11 +81,18 @@ async def test_a_node_whose_configured_service_cannot_be_made_is_not_opened(auto
     assert network.fabric.endpoints == {}
 
 
-async def test_the_first_node_after_a_warm_up_inspects_no_more_methods(autojump_clock: MockClock) -> None:
+def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open() -> None:
+    async def be_called() -> None:
+        async with open_node() as caller, open_node() as node:
+            await caller.local.comm.send(["nid"], Remote(node=node.address, service="status", method="get"))
+
     inspected = arguments._plan_of  # noqa: SLF001  a look inside
     inspected.cache_clear()
+    opened, threads = os.listdir("/dev/fd"), threading.active_count()
     warm_up()
+    assert len(os.listdir("/dev/fd")) == len(opened)
+    assert threading.active_count() == threads
     misses = inspected.cache_info().misses
     assert misses > 0
-    async with open_node(fabric=MemoryFabric()):
-        assert inspected.cache_info().misses == misses
+    trio.run(be_called)
+    assert inspected.cache_info().misses == misses

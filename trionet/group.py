@@ -8,7 +8,7 @@ from .async_blocks import async_block
 from .errors import MalformedRequest, ServiceNotFound
 from .identity import sid_of
 from .message import LOCAL
-from .services.base import exposed_methods, warm_up_methods
+from .services.base import exposed_methods
 from .templates.base import GroupContext
 from .templates.calls import CalledGroup, GroupCalls
 from .templates.comm import GroupComm
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .router import Router
     from .services import LocalServices
 
-__all__ = ["Group", "built_in_methods", "warm_up"]
+__all__ = ["Group", "built_in_methods"]
 
 T = TypeVar("T")
 
@@ -181,8 +181,3 @@ def built_in_methods(local: LocalServices) -> dict[str, dict[str, frozenset[str]
     group = Group(LOCAL, local, None, {})
     group_wide = {name: frozenset(exposed_methods(getattr(group, name))) for name in _BUILT_IN}
     return {"local": {name: methods for name, methods in own.items() if methods}, "group": group_wide}
-
-
-def warm_up() -> None:
-    """Do now, once for this process, the one-time work of the first group."""
-    warm_up_methods(GroupComm, GroupGossip, GroupGroups, GroupRoutes, GroupSettings, GroupStatus)

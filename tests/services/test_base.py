@@ -10,6 +10,7 @@ import trio
 from tests.samples import Counter, Mute, Needy, make_nothing
 from trionet import MalformedRequest, Remote, open_node, rpc
 from trionet.services.base import exposed_methods, service_from
+from trionet.services.marks import mark_of
 
 
 class Shop:
@@ -419,3 +420,25 @@ def test_a_class_of_the_user_is_looked_through_each_time_and_is_not_kept() -> No
     del Changing, second
     gc.collect()
     assert kept() is None
+
+
+async def test_each_method_of_trionets_own_services_is_found_and_bound_with_its_first_use() -> None:
+    async with open_node() as node:
+        services = {name: service for name, service in node.local._asdict().items() if exposed_methods(service)}
+        assert len(services) >= 10
+        for name, service in services.items():
+            methods = exposed_methods(service)
+            assert not dict.copy(methods), name
+            assert set(methods) == {mark.name for mark in map(mark_of, _members(service)) if mark is not None}
+            for method in list(methods):
+                assert method in methods
+                assert methods[method] is methods[method]
+            assert dict(methods.items()) == dict.copy(methods)
+            assert len(methods) == len(list(methods.values()))
+            assert "no_such" not in methods
+            with pytest.raises(KeyError):
+                methods["no_such"]
+
+
+def _members(service: object) -> list[object]:
+    return [member for kind in type(service).__mro__ for member in vars(kind).values()]

@@ -1,4 +1,4 @@
-"""Plain calls in front of Quart's app: the same answers, byte for byte, and less work."""
+"""Plain requests in front of Quart's app: the same answers, byte for byte, and less work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.security.keys import key_of
 from tests.transports.keyed_nodes import token
 from tests.waiting import DEADLINE_S
-from trionet import KeyAlreadyExists, NodeConfig, TemporarilyUnavailable
+from trionet import KeyAlreadyExists, NodeConfig, TemporarilyUnavailable, open_node
 from trionet.arguments import Method
 from trionet.router import Router
 from trionet.security.key_entries import KeyFile
@@ -24,12 +24,15 @@ from trionet.security.live_keys import LiveKeys
 from trionet.security.node_keys import NodeKeys
 from trionet.security.token_scope import Scope
 from trionet.transports.clock import time_us
+from trionet.transports.memory import MemoryFabric
 from trionet.transports.web import WebServer
 from trionet.transports.web_access import WebAccess
 from trionet.transports.web_stream import PlainStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
+
+    from trionet.figures import NodeFigures
 
 LIMIT_BYTES: Final = 2000
 CONFIG: Final = NodeConfig(max_message_bytes=LIMIT_BYTES, max_message_containers=50, body_timeout_s=0.3)
@@ -279,10 +282,38 @@ CALLS: Final = [
     ("large", "[2000]"),
     ("odd", "[]"),
 ]
+PAGES: Final = ["/healthz", "/live", "/ready", "/metrics"]
+OF_PAGES: Final = [
+    "Accept: application/openmetrics-text; version=1.0.0",
+    "Accept: text/plain\r\nAccept: application/openmetrics-text; version=1.0.0",
+    *HEADERS[:11],
+    "Connection: keep-alive, upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+    "Expect: 100-continue",
+    "Content-Length: 0",
+    "Range: bytes=0-1\r\nIf-None-Match: *",
+    "Authorization: Bearer x",
+    "Cookie: session=x",
+]
 BARE: Final = partial(request, "PUT", "/local/probe/echo", "[1]")
 TABLE: Final[list[bytes]] = [
     *(request(method) for method in ("PUT", "POST", "GET", "HEAD", "OPTIONS", "DELETE", "PATCH", "put", "FOO")),
     *(request(method, "/healthz", "", length=None) for method in ("GET", "HEAD", "OPTIONS", "PUT")),
+    *(request(method, page, "", length=None) for method in ("GET", "HEAD", "POST", "OPTIONS") for page in PAGES),
+    *(
+        request(method, page, "", header, length=None)
+        for method in ("GET", "HEAD")
+        for page in PAGES
+        for header in OF_PAGES
+    ),
+    *(request("GET", page, "", host=host, length=None) for page in ("/ready", "/metrics") for host in HOSTS),
+    *(
+        request("GET", page + more, "", length=None)
+        for page in PAGES
+        for more in ("/", "?", "?a=1", "//", "/a/b", "%20")
+    ),
+    *(request("GET", page, "[1]") for page in PAGES),
+    *(request("GET", page, "3\r\n[1]\r\n0\r\n\r\n", CHUNKED, length=None) for page in PAGES),
+    *(request("GET", page, "", version="1.0", length=None) for page in PAGES),
     *(request("PUT", target) for target in TARGETS),
     *(request("POST", target) for target in TARGETS[:8]),
     *(request("PUT", "/local/probe/echo", body) for body in BODIES),
@@ -334,16 +365,45 @@ KEYED_TABLE: Final = [
     for bearer in BEARERS
     for target in ("/local/probe/echo", "/local/nobody/echo", "/local/probe/count_to", "/nowhere")
     for length in (-1, LIMIT_BYTES + 1)
+] + [
+    request(method, page, "", *bearer, length=None)
+    for bearer in BEARERS
+    for page in PAGES
+    for method in ("GET", "HEAD")
 ]
+
+
+class Shown:
+    """What a node shows, at one time."""
+
+    is_ready = True
+
+    def __init__(self, figures: NodeFigures) -> None:
+        self._figures = figures
+
+    def figures(self) -> NodeFigures:
+        return self._figures
+
+    async def openapi(self) -> bytes:
+        raise NotImplementedError
+
+    @property
+    def dashboard(self) -> Any:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
 
 
 class Pair:
     """Two servers of the same services: in one, the app answers all requests."""
 
-    def __init__(self, access: WebAccess | None, nursery: trio.Nursery) -> None:
+    def __init__(self, access: WebAccess | None, shown: Shown, nursery: trio.Nursery) -> None:
+        self.shown = shown
         router = Router()
         router.put("local", "probe", {name: Method(method) for name, method in METHODS.items()})
-        self.by_app, self.direct = WebServer(router, CONFIG, access), WebServer(router, CONFIG, access)
+        self.by_app = WebServer(router, CONFIG, access, shown)
+        self.direct = WebServer(router, CONFIG, access, shown)
         _ = self.by_app.app
         self._nursery = nursery
 
@@ -375,8 +435,10 @@ class Pair:
 @asynccontextmanager
 async def open_pair(*, is_keyed: bool = False) -> AsyncGenerator[Pair]:
     keys = LiveKeys(NodeKeys(KeyFile.of(key_of(1)), "trionet"))
+    async with open_node(fabric=MemoryFabric()) as node:
+        shown = Shown(node.figures())
     async with trio.open_nursery() as nursery:
-        yield Pair(WebAccess(keys, ["localhost"], time_us()) if is_keyed else None, nursery)
+        yield Pair(WebAccess(keys, ["localhost"], time_us()) if is_keyed else None, shown, nursery)
         nursery.cancel_scope.cancel()
 
 
@@ -390,6 +452,10 @@ async def test_the_app_and_the_layer_in_front_of_it_answer_alike(table: list[byt
             if by_app != direct:
                 differing[data] = (by_app, direct)
         assert pair.by_app.refused.count == pair.direct.refused.count
+        pair.shown.is_ready = False
+        by_app, direct = await pair.answers(request("GET", "/ready", "", length=None))
+        assert by_app == direct
+        assert direct.startswith(b"HTTP/1.1 503")
         pair.by_app.close()
         pair.direct.close()
         by_app, direct = await pair.answers(BARE())
@@ -456,16 +522,19 @@ async def main():
     async with trionet.open_node() as node:
         found = [(await request(node, "/local/status/get", '["sid"]')).status_code, loaded()]
         found += [(await request(node, "/local/no/such", "[]")).status_code, loaded()]
-        print(*found, (await request(node, "/healthz", method="GET")).status_code, *loaded())
+        for page in ("/healthz", "/live", "/ready", "/metrics"):
+            found += [(await request(node, page, "", method="GET")).status_code, loaded()]
+        print(*found, (await request(node, "/openapi.json", "", method="GET")).status_code, *loaded())
 
 trio.run(main)
 """
 
 
 @pytest.mark.slow
-def test_a_node_that_only_answers_calls_never_imports_quart() -> None:
+def test_a_node_that_only_answers_calls_and_probes_never_imports_quart() -> None:
     ran = subprocess.run([sys.executable, "-c", _ASKS], capture_output=True, text=True, check=True, timeout=DEADLINE_S)
-    assert ran.stdout.split() == ["200", "[]", "404", "[]", "200", "jinja2", "quart", "quart_trio", "werkzeug"]
+    plain = ["200", "[]", "404", "[]", *["200", "[]"] * 4]
+    assert ran.stdout.split() == [*plain, "200", "jinja2", "quart", "quart_trio", "werkzeug"]
 
 
 WORDS: Final = st.one_of(

@@ -153,7 +153,7 @@ async def test_a_flood_of_questions_takes_one_thread_and_a_document_is_made_once
         running -= 1
         return ("", "text/plain") if path == "/metrics" else b"{}"
 
-    monkeypatch.setattr("trionet.transports.web_pages._exposition", slow)
+    monkeypatch.setattr("trionet.transports.web_plain_pages._exposition", slow)
     monkeypatch.setattr("trionet.node_pages._document", slow)
     async with trionet.open_node(trionet.NodeConfig(join=[])) as node, trio.open_nursery() as nursery:
         for _ in range(5):

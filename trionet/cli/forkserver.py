@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import io
+import secrets
 import select
 import socket
 import sys
@@ -27,6 +29,8 @@ from .serving import prepare_process
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from trionet.security.node_keys import NodeKeys
+
 __all__ = ["main", "prepare"]
 
 _FOR_HTTP: Final = ("trionet.transports.http", "trionet.transports.web")
@@ -39,6 +43,7 @@ _FOR_KEYS: Final = (
     "trionet.security.tokens",
 )
 _READ_BYTES: Final = 4096
+_KEY_BYTES: Final = 32
 
 
 def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level: str = "info") -> NoReturn:
@@ -61,11 +66,23 @@ def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level:
 def prepare(needs: Needs, log_level: str) -> None:
     """Do what would be the same in each node; see `main`, and `trionet.warming`."""
     prepare_streams()
+    config = NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format})
     with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
         for module in (*(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
             importlib.import_module(module)
-    warm_up()
-    prepare_process(NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format}))
+        with contextlib.redirect_stderr(io.StringIO()):  # nodes that run for a moment only, and whose log nobody reads
+            prepare_process(config)
+            warm_up(config, _passing_keys(config) if needs.has_keys else None)
+    prepare_process(config)
+
+
+def _passing_keys(config: NodeConfig) -> NodeKeys:
+    """Return new keys, for nodes that nobody is to talk to."""
+    from trionet.security.key_entries import KeyFile
+    from trionet.security.keys import ClusterKey
+    from trionet.security.node_keys import NodeKeys
+
+    return NodeKeys(KeyFile.of(ClusterKey(secrets.token_bytes(_KEY_BYTES))), config.cluster)
 
 
 class _ForkServer(NodeForker):

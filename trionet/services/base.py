@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar, overload
 
@@ -18,12 +18,12 @@ from .marks import MARK, MOST_WRAPPERS, Mark, check_flags, check_plain, is_metho
 from .references import ExposedMethod, function_of
 
 __all__ = [
+    "OwnMethods",
     "Service",
     "check_exposed",
     "exposed_methods",
     "rpc",
     "service_from",
-    "warm_up_methods",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,14 +103,6 @@ def rpc(
     return mark if function is None else mark(function)
 
 
-def warm_up_methods(*kinds: type) -> None:
-    """Inspect the marked methods of classes, once for this process."""
-    for kind in kinds:
-        for function in (member for base in kind.__mro__ for member in vars(base).values()):
-            if isinstance(function, types.FunctionType) and mark_of(function) is not None:
-                Method(types.MethodType(function_of(function), kind))
-
-
 def exposed_methods(service: object) -> dict[str, Method]:
     """Return the methods that `service` exposes, by their names on the wire.
 
@@ -118,6 +110,8 @@ def exposed_methods(service: object) -> dict[str, Method]:
         MalformedRequest: it is a mapping of anything but names to callables; or a marked method can't be called, is
             hidden by a decorator, has the same name on the wire as another one, or has to run in a thread and can't.
     """
+    if (kind := type(service)).__module__.startswith(_OWN):
+        return OwnMethods(service, _names_of_own(kind))
     if isinstance(service, Mapping):
         functions = {check_name(name, "method name"): function_of(function) for name, function in service.items()}
         for name, function in functions.items():
@@ -125,6 +119,44 @@ def exposed_methods(service: object) -> dict[str, Method]:
                 raise MalformedRequest(f"method {name!r} is not callable")
         return {name: _method(function, mark_of(function), name) for name, function in functions.items()}
     return _marked(service)
+
+
+class OwnMethods(dict[str, Method]):
+    """The methods of one of trionet's own services, each of which is bound with its first use.
+
+    A node has a hundred of them, and uses few. A method is found by its key; `get` and ``|`` know the bound ones only.
+    """
+
+    __slots__ = ("_names", "_service")
+
+    def __init__(self, service: object, names: Mapping[str, tuple[str, Mark]]) -> None:
+        self._service, self._names = service, names
+
+    def __missing__(self, name: str) -> Method:
+        attribute, mark = self._names[name]
+        bound = self[name] = _method(getattr(self._service, attribute), mark, attribute)
+        return bound
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> KeysView[str]:  # type: ignore[override]  # the type of `dict` itself can't be made
+        """Return a view of the names."""
+        return KeysView(self)
+
+    def values(self) -> ValuesView[Method]:  # type: ignore[override]  # the same
+        """Return a view of the methods; to iterate over it binds all."""
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[str, Method]:  # type: ignore[override]  # the same
+        """Return a view of the names and methods; likewise."""
+        return ItemsView(self)
 
 
 def check_exposed(service: object) -> dict[str, Method]:
@@ -151,7 +183,7 @@ def _marked(service: object) -> dict[str, Method]:
     """Return the marked methods of an object, by their names on the wire."""
     kind = type(service)
     marked: _Marked = {}
-    for attribute, mark, member in _marks_of_own(kind) if kind.__module__.startswith(_OWN) else _marks_of(kind):
+    for attribute, mark, member in _marks_of(kind):
         function = getattr(service, attribute)
         if isinstance(member, functools.singledispatchmethod):
             function = _dispatching(function)
@@ -191,8 +223,10 @@ def _marks_of(kind: type) -> list[tuple[str, Mark, Any]]:
     return found
 
 
-_marks_of_own: Callable[[type], list[tuple[str, Mark, Any]]] = functools.cache(_marks_of)
-"""Of trionet's own classes, which don't change: each node and each of its groups has many of these."""
+@functools.cache
+def _names_of_own(kind: type) -> dict[str, tuple[str, Mark]]:
+    """Return the attributes and marks of one of trionet's own classes, which don't change, by their names."""
+    return {mark.name: (attribute, mark) for attribute, mark, _ in _marks_of(kind)}
 
 
 def _attributes_of(service: object) -> dict[str, Any]:

@@ -5,8 +5,8 @@ keyword arguments, in JSON (a bare word is a text). The response is ``{"value": 
 ``{"values": {…}, "errors": {…}}``, with ``"value"`` for an aggregate; for a failure
 ``{"error": {"code", "name", "text", …}}``. Values are in the JSON form of `trionet.codec`.
 
-The app answers all requests, with one exception: until somebody asks for it to add something to it, plain calls are
-answered in front of it (`web_direct`). So a node that only answers calls never imports Quart.
+The app answers all requests, with one exception: until somebody asks for it to add something to it, plain calls,
+probes and metrics are answered in front of it (`web_direct`). So a node that only answers these never imports Quart.
 
 Requests with ambiguous framing (`web_framing`) are refused.
 """
@@ -31,9 +31,10 @@ from trionet.user_code import pass_endings
 
 from .web_calls import Calls
 from .web_connection import HTTPConnection
-from .web_direct import DirectCalls
+from .web_direct import DirectAnswers
 from .web_endings import closing_unless_read
 from .web_head import ABORT, ON_PROVEN
+from .web_plain_pages import PlainPages
 from .web_refusals import RefusedRequests
 from .web_tls import TLS_CLIENT, SecuredStream
 
@@ -74,8 +75,9 @@ class WebServer:
         self.closing: bool = False
         self.refused: RefusedRequests = RefusedRequests()
         self._calls = Calls(handler, config)
-        self._direct = DirectCalls(self._calls, config, access, self.refused, lambda: self.closing)
-        self._parts = (handler, self._calls, config, access, self.refused, pages, lambda: self.closing)
+        plain = PlainPages(pages, config.max_message_bytes)
+        self._direct = DirectAnswers(self._calls, plain, config, access, self.refused, lambda: self.closing)
+        self._parts = (handler, self._calls, config, access, self.refused, pages, plain, lambda: self.closing)
         self._made: QuartTrio | None = None
         self._is_extended = False
         self._config = _hypercorn_config(config)
@@ -163,9 +165,9 @@ class WebServer:
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request or a WebSocket: an ASGI app."""
         receive, send = closing_unless_read(scope, receive, send)
-        call = None if self._is_extended else self._direct.read(scope)
-        if call is not None:
-            await _without_endings(self._direct.answer(call, scope, receive, send))
+        asked = None if self._is_extended else self._direct.read(scope)
+        if asked is not None:
+            await _without_endings(self._direct.answer(asked, scope, receive, send))
         else:
             await _without_endings(self._answer_by_app(scope, receive, send))
 

@@ -22,7 +22,7 @@ from .web_calls import CallRequest, refusal_answer
 from .web_dashboard import READING_ENDPOINTS
 from .web_errors import status_of
 from .web_head import ON_PROVEN, Headers
-from .web_pages import OPEN_PAGES, add_health, add_pages
+from .web_pages import OPEN_PAGES, add_pages, add_plain_pages
 from .web_responses import error_of, error_response
 from .web_sites import SAFE_METHODS, foreign_request_error
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .shown import Pages
     from .web_access import Requester, WebAccess
     from .web_calls import Answer, Calls
+    from .web_plain_pages import PlainPages
     from .web_refusals import RefusedRequests
 
 __all__ = ["ClientGone", "QuartTrio", "make_app"]
@@ -53,6 +54,7 @@ def make_app(
     access: WebAccess | None,
     refused: RefusedRequests,
     pages: Pages | None,
+    plain: PlainPages,
     is_closing: Callable[[], bool],
 ) -> QuartTrio:
     """Return the app of one node; for its arguments see `trionet.transports.web.WebServer`.
@@ -64,6 +66,7 @@ def make_app(
         access: checks who makes a request; None where everyone may call.
         refused: counts the refused requests.
         pages: what the node shows besides its services.
+        plain: answers for its health and its metrics.
         is_closing: tells whether answers close their connection.
     """
     app = QuartTrio("trionet", static_folder=None)
@@ -91,7 +94,7 @@ def make_app(
             response.headers["Connection"] = "close"
         return response
 
-    add_health(app)
+    add_plain_pages(app, plain)
     if pages is not None:
         add_pages(app, pages, handler, config, access)
     _add_calls(app, calls)

@@ -1,7 +1,8 @@
-"""Plain calls, answered in front of Quart's app: ``PUT /<gid>/<service>/<method>`` over HTTP/1.1.
+"""Plain requests over HTTP/1.1, answered in front of Quart's app: calls, probes, and metrics.
 
-Most requests are such ones, and the app costs several times what a call does: contexts, routing, two tasks, and 20 MiB.
-Whatever is unusual about the target, the host or the length goes to the app.
+Most requests are such ones, ``PUT /<gid>/<service>/<method>`` and ``GET`` of a page of `web_plain_pages`, and the app
+costs several times what they do: contexts, routing, two tasks, and 20 MiB. Whatever is unusual about the target, the
+host or the length goes to the app.
 
 Invariants: an answer is byte for byte that of the app. A handler that waits is cancelled when its client goes away; a
 plain function needs no task for that.
@@ -23,22 +24,25 @@ from .web_access import ANYONE
 from .web_calls import Answer, CallRequest, error_answer, refusal_answer
 from .web_errors import status_of, too_large
 from .web_head import ON_PROVEN, Headers
+from .web_plain_pages import OPEN_PLAIN_PAGES
 from .web_sites import foreign_request_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trionet.config import NodeConfig
 
     from .web_access import Requester, WebAccess
     from .web_calls import Calls
+    from .web_plain_pages import PlainPages
     from .web_refusals import RefusedRequests
 
-__all__ = ["DirectCall", "DirectCalls"]
+__all__ = ["DirectAnswers", "DirectCall", "DirectPage"]
 
 T = TypeVar("T")
 
 _METHODS: Final = ("PUT", "POST")
+_OF_PAGES: Final = ("GET", "HEAD")
 _NAME: Final = rb"(?!\.{1,2}(?:/|$))([A-Za-z0-9._~-]+)"
 _TARGET: Final = re.compile(rb"/%b/%b/%b" % (_NAME, _NAME, _NAME))
 _HOST: Final = re.compile(rb"(?:[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,9}|\[[0-9a-f:]{2,39}\])(?::[0-9]{1,5})?")
@@ -62,66 +66,66 @@ class DirectCall(NamedTuple):
     length: int | None
 
 
-class DirectCalls:
-    """Answers the plain calls of one node."""
+class DirectPage(NamedTuple):
+    """What the head of a request for a plain page says.
+
+    Attributes:
+        name: that of the page.
+        headers: its headers.
+    """
+
+    name: str
+    headers: Headers
+
+
+class DirectAnswers:
+    """Answers the plain requests to one node."""
 
     def __init__(
         self,
         calls: Calls,
+        plain: PlainPages,
         config: NodeConfig,
         access: WebAccess | None,
         refused: RefusedRequests,
         is_closing: Callable[[], bool],
     ) -> None:
         self._calls = calls
+        self._plain = plain
+        self._pages = {f"/{name}".encode(): name for name in plain.names}
         self._config = config
         self._access = access
         self._refused = refused
         self._is_closing = is_closing
 
-    @staticmethod
-    def read(scope: Any) -> DirectCall | None:
-        """Return the call in a request's head; None if it is none, or an unusual one."""
-        if scope["type"] != "http" or scope["method"] not in _METHODS or scope["http_version"] != "1.1":
-            return None
-        target = _TARGET.fullmatch(scope["raw_path"])
-        if target is None:
+    def read(self, scope: Any) -> DirectCall | DirectPage | None:
+        """Return what a request's head asks for; None if it is nothing plain, or in an unusual way."""
+        if scope["type"] != "http" or scope["http_version"] != "1.1":
             return None
         first = dict(reversed(scope["headers"]))
-        length = first.get(b"content-length")
-        if _HOST.fullmatch(first.get(b"host", b"")) is None or (length and _LENGTH.fullmatch(length) is None):
+        if _HOST.fullmatch(first.get(b"host", b"")) is None:
             return None
-        keywords: dict[str, str] = {}
-        if scope["query_string"]:
-            try:
-                found = parse_qsl(scope["query_string"].decode(), keep_blank_values=True, errors="strict")
-            except ValueError:
-                return None
-            for name, value in found:
-                keywords.setdefault(name, value)
-        gid, service, method = target[1].decode(), target[2].decode(), target[3].decode()
-        is_chunked = b"transfer-encoding" in first
-        return DirectCall(
-            (gid, service, method),
-            keywords,
-            Headers(scope["headers"]),
-            None if is_chunked or length is None else int(length),
-        )
+        if scope["method"] in _METHODS:
+            return _call_in(scope, first)
+        name = self._pages.get(scope["raw_path"]) if scope["method"] in _OF_PAGES else None
+        has_more = scope["query_string"] or b"content-length" in first or b"transfer-encoding" in first
+        return None if name is None or has_more else DirectPage(name, Headers(scope["headers"]))
 
-    async def answer(self, call: DirectCall, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a call, unless its client goes away before."""
-        exchange = _Exchange(call.length, self._config.max_message_bytes, receive, send)
+    async def answer(self, asked: DirectCall | DirectPage, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request, unless its client goes away before."""
+        length, endpoint = (asked.length, _ENDPOINT) if isinstance(asked, DirectCall) else (0, asked.name)
+        exchange = _Exchange(length, self._config.max_message_bytes, receive, send)
         requester: Requester = ANYONE
         try:
-            error = foreign_request_error(call.headers, scope["method"], _ENDPOINT, self._config, self._access)
+            error = foreign_request_error(asked.headers, scope["method"], endpoint, self._config, self._access)
             if error is not None:
                 self._refused.note(scope, status_of(error), error.text)
                 answer = error_answer(error, self._calls.limit_bytes)
             else:
-                if self._access is not None:
+                if self._access is not None and endpoint not in OPEN_PLAIN_PAGES:
                     requester = self._access.requester(scope)
                     scope["state"][ON_PROVEN]()
-                answer = await self._calls.answer(_request(call, scope, exchange, requester))
+                answer = await self._answer(asked, scope, exchange, requester)
         except _ClientGone:
             return
         except RequestRefused as exc:
@@ -130,6 +134,15 @@ class DirectCalls:
         except Exception as exc:  # of the user's, around the handler
             answer = error_answer(RemoteError.from_exception(exc), self._calls.limit_bytes)
         await exchange.send(answer, self._headers_of(answer, requester))
+
+    async def _answer(
+        self, asked: DirectCall | DirectPage, scope: Any, exchange: _Exchange, requester: Requester
+    ) -> Answer:
+        if isinstance(asked, DirectCall):
+            return await self._calls.answer(_request(asked, scope, exchange, requester))
+        if asked.name not in OPEN_PLAIN_PAGES:
+            requester.check_route(is_safe=True)
+        return await exchange.attend(self._plain.answer(asked.name, asked.headers.get("Accept", "")))
 
     def _headers_of(self, answer: Answer, requester: Requester) -> list[tuple[bytes, bytes]]:
         headers = [*answer.headers, ("Content-Type", answer.content_type)]
@@ -140,6 +153,28 @@ class DirectCalls:
         if requester.signs and isinstance(answer.body, bytes):
             headers += requester.signature_of(headers, answer.status, answer.body)
         return [(name.lower().encode(), value.encode()) for name, value in headers]
+
+
+def _call_in(scope: Any, first: Mapping[bytes, bytes]) -> DirectCall | None:
+    """Return the call in a request's head, which has `first` as its headers; None if it is none, or an unusual one."""
+    target = _TARGET.fullmatch(scope["raw_path"])
+    length = first.get(b"content-length")
+    if target is None or (length and _LENGTH.fullmatch(length) is None):
+        return None
+    keywords: dict[str, str] = {}
+    if scope["query_string"]:
+        try:
+            found = parse_qsl(scope["query_string"].decode(), keep_blank_values=True, errors="strict")
+        except ValueError:
+            return None
+        for name, value in found:
+            keywords.setdefault(name, value)
+    return DirectCall(
+        (target[1].decode(), target[2].decode(), target[3].decode()),
+        keywords,
+        Headers(scope["headers"]),
+        None if b"transfer-encoding" in first or length is None else int(length),
+    )
 
 
 def _request(call: DirectCall, scope: Any, exchange: _Exchange, requester: Requester) -> CallRequest:

@@ -28,9 +28,10 @@ class _Scheduler:
 
 trio._core._run = _Scheduler(trio._core._run)  # type: ignore[assignment]  # noqa: SLF001
 
-from trionet import trio_internals, trio_tasks  # noqa: E402  they look for the private parts when they are imported
+from trionet import trio_internals, trio_tasks, trio_waits  # noqa: E402  they look for the private parts when they are imported
 
 assert trio_internals.time_left_s.__name__ == "_time_left_by_trio_s"
 assert not trio_internals._HAS_LOOP  # noqa: SLF001
 assert trio_tasks.wait_woken.__name__ == "_wait_by_trio"
 assert trio_tasks.is_as_entered.__name__ == "_is_never_as_entered"
+assert not trio_waits._HAS_WAIT  # noqa: SLF001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import trio
 import trio.testing
 
 from tests.node_processes import ROOT, clean_environment
-from trionet import trio_internals, trio_tasks
+from trionet import trio_internals, trio_tasks, trio_waits
 from trionet.simulation.running import deterministic
 
 HIDDEN = ["-p", "tests.hidden_internals", "-p", "no:cacheprovider", "-q"]
@@ -57,6 +58,7 @@ def test_the_installed_trio_needs_no_fallback() -> None:
     assert trio_internals.time_left_s.__name__ == "_time_left_of_scopes_s"
     assert trio_tasks.is_as_entered.__name__ == "_is_as_entered"
     assert trio_tasks.wait_woken.__name__ == "_wait_by_message"
+    assert trio_waits._HAS_WAIT or not hasattr(select, "epoll")  # noqa: SLF001
 
 
 def test_a_simulation_whose_tasks_run_in_no_known_order_warns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LOOP: Final = frozenset({"trio", "outcome"})
 """The packages of Trio's loop: it starts tasks by way of ``outcome``."""
+_WAITS: Final = "trionet.trio_waits"
+"""The module that is a part of the loop, too: it receives where Trio waits."""
 _DEBUGGERS: Final = frozenset({"bdb", "pdb", "debugpy", "pydevd", "_pydevd_bundle"})
 
 _handling: Final[set[CodeType]] = set()
@@ -108,4 +110,6 @@ def _shown(frame: FrameType) -> str:
 
 def _package_of(frame: FrameType) -> str:
     name = frame.f_globals.get("__name__")
+    if name == _WAITS:
+        return "trio"
     return name.partition(".")[0] if isinstance(name, str) else ""

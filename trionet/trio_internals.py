@@ -1,8 +1,8 @@
 """Everything that is read or written of Trio's private parts.
 
-Trio has no public way to these, or one that is too slow. Invariant: nothing else in the package but `trio_tasks` uses a
-private name of Trio's. At import each part is looked up; where a version of Trio lacks one, a public fallback takes its
-place:
+Trio has no public way to these, or one that is too slow. Invariant: nothing else in the package but `trio_tasks` and
+`trio_waits` uses a private name of Trio's. At import each part is looked up; where a version of Trio lacks one, a
+public fallback takes its place:
 
 =====================  ======================================  ====================================================
 part                   private                                 public fallback

@@ -1,4 +1,4 @@
-"""Many links are read by one task; each is as if its own task read it."""
+"""Links are read where Trio waits, or by one task for many; each is as if its own task read it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import errno
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 
 from tests.transports.link.ends import HandPeer, call, connect, links
 from tests.waiting import wait_until
+from trionet import trio_waits
 from trionet.protocols.link.frames import Reply
-from trionet.transports.link.reading import LinkReader
+from trionet.trio_waits import Inputs, InputsInTask, InputsInWait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    import pytest
 
     from trionet import Node
 
@@ -28,7 +28,23 @@ MANY = 12
 
 def waiting() -> int:
     """Return how many links wait for their input in the reader."""
-    return len(LinkReader.of_this_run()._waiting)  # noqa: SLF001  a look inside
+    return len(Inputs.of_this_run().watched)
+
+
+@pytest.fixture(params=[InputsInWait, InputsInTask], autouse=True)
+def inputs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the run watch its sockets by one of the two ways."""
+    monkeypatch.setattr(trio_waits, "_can_wait_here", lambda: request.param is InputsInWait)
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of tasks."""
+
+    def __init__(self) -> None:
+        self.of: list[trio.lowlevel.Task] = []
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.of.append(task)
 
 
 seen: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
@@ -60,19 +76,16 @@ async def ask(peer: HandPeer, number: int, method: str = "take") -> Any:
 async def test_calls_over_many_links_are_handled_without_a_step_of_their_tasks(
     start: Start, nursery: trio.Nursery
 ) -> None:
-    tasks = set[trio.lowlevel.Task]()
-
-    def take(number: int) -> int:
-        tasks.add(trio.lowlevel.current_task())
-        return number
-
-    node = await start(take=take)
+    node = await start(take=lambda number: number)
     peers = await open_peers(node, nursery)
-    tasks.clear()
+    tasks = {link._reading._task for link in links(node)}  # noqa: SLF001
+    trio.lowlevel.add_instrument(steps := Steps())
     for number in range(2, 5):
         for peer in peers:
             assert await ask(peer, number) == number
-    assert len(tasks) == 1
+    trio.lowlevel.remove_instrument(steps)
+    assert len(tasks) == MANY
+    assert not tasks.intersection(steps.of)
     assert waiting() == MANY
 
 
@@ -116,7 +129,7 @@ async def test_links_that_are_closed_at_their_node_are_no_longer_waited_for(
     assert waiting() == 0
     for peer in peers:
         await peer.wait_closed()
-    assert LinkReader.of_this_run().links == 0
+    assert Inputs.of_this_run().users == 0
 
 
 async def test_ctrl_c_reaches_handlers_and_not_the_reader(start: Start, nursery: trio.Nursery) -> None:
@@ -162,7 +175,7 @@ async def test_links_are_read_by_their_own_tasks_where_no_descriptor_is_free(
     def fail() -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("trionet.transports.link.reading.select.epoll", fail)
+    monkeypatch.setattr("trionet.trio_waits.select.epoll", fail)
     node = await start(take=lambda number: number)
     async with AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(connect(node)) for _ in range(MANY)]

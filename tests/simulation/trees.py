@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import trio
+import trio.lowlevel
 
 from trionet import DefiniteError, Node, NodeConfig, OrphanedCall, current_call, rpc
 from trionet.simulation import (
@@ -116,7 +117,7 @@ async def _trial(seed: int, random: Random, with_faults: bool) -> None:
         caller = sim.nodes[0]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_note_orphans, caller, ledger)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             for _ in range(CALLS):
                 work_s = random.choice((0.0, 0.01, 0.3))
                 if with_faults:

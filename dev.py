@@ -22,10 +22,12 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 # The file must parse on Python 3.8, so that people get this sentence instead of a traceback.
 if sys.version_info < (3, 11):  # noqa: UP036
@@ -48,6 +50,8 @@ NODE_MB = 200
 NODE_LEAST_MAJOR = 18
 PROGRESS_S = 5.0
 NOT_CHECKED = 75  # the exit status of a check that could not be made
+AT_ONCE = 2  # checks
+NEXT = {"docs": "doctests"}  # it uses what the first one has parsed
 WORKERS = 3  # processes for the tests, on two cores: a test waits for half of its time, mostly for its processes
 
 # The settings of pip, and their names in uv. Further indexes are omitted: every package is on the main one.
@@ -77,10 +81,19 @@ def environment() -> dict[str, str]:
     return env
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None) -> int:
+def run(*command: str | Path, env: dict[str, str] | None = None, **streams: Any) -> int:
     """Run a program in the checkout, those of .venv first; return its exit status."""
     program = BIN / command[0] if (BIN / command[0]).exists() else command[0]
-    return subprocess.run([program, *command[1:]], cwd=ROOT, env=env or environment(), check=False).returncode
+    environ = env or environment()
+    return subprocess.run([program, *command[1:]], cwd=ROOT, env=environ, check=False, **streams).returncode
+
+
+def captured(*command: str | Path) -> tuple[int, str]:
+    """Run a program as `run` does; return its exit status and its output."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        status = run(*command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        output.seek(0)
+        return status, output.read()
 
 
 def must(*command: str | Path, env: dict[str, str] | None = None) -> None:
@@ -267,22 +280,38 @@ def pytest(*args: str) -> list[str]:
     return ["pytest", *([] if decided else ["-n", str(WORKERS), "--dist", "worksteal"]), *args]
 
 
-def run_all(checks: dict[str, list[str]]) -> list[str]:
-    """Run each check, then print a table; return the names of the failed ones.
+def run_all(checks: dict[str, list[str]], tests: list[str] | None = None) -> list[str]:
+    """Run the checks, then the tests, and print a table; return the names of those that failed.
 
-    A check that could not be made (exit status 75) is no failure, and stands in the table.
+    Checks run two at once, because each uses one core; what one has printed follows its name. A check that could not be
+    made (exit status 75) is no failure, and stands in the table.
     """
-    failed, rows = [], []
-    for name, command in checks.items():
-        say(f"{name}: {shlex.join(command)}")
+    outcomes = dict.fromkeys(checks, (0, 0.0))
+    printing = threading.Lock()
+
+    def run_one(name: str) -> None:
         started = time.monotonic()
-        status = run(*command)
-        if status not in {0, NOT_CHECKED}:
-            failed.append(name)
-        outcome = {0: "passed", NOT_CHECKED: "NOT CHECKED"}.get(status, "FAILED")
-        rows.append(f"    {outcome:11} {time.monotonic() - started:7.1f} s  {name}")
+        status, output = captured(*checks[name])
+        outcomes[name] = status, time.monotonic() - started
+        with printing:
+            say(f"{name}: {shlex.join(checks[name])}")
+            print(output, end="", flush=True)
+        if name in NEXT and NEXT[name] in checks:
+            run_one(NEXT[name])
+
+    say(f"{len(checks)} checks, {AT_ONCE} at once")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(run_one, [name for name in checks if name not in NEXT.values()]))  # a list raises what they raise
+    if tests is not None:
+        say(f"tests: {shlex.join(tests)}")
+        started = time.monotonic()
+        outcomes["tests"] = run(*tests), time.monotonic() - started
+    words = {0: "passed", NOT_CHECKED: "NOT CHECKED"}
+    rows = [
+        f"    {words.get(status, 'FAILED'):11} {took_s:7.1f} s  {name}" for name, (status, took_s) in outcomes.items()
+    ]
     say("\n".join(["summary", *rows]))
-    return failed
+    return [name for name, (status, _) in outcomes.items() if status not in words]
 
 
 def demo(args: list[str]) -> int:
@@ -316,8 +345,7 @@ def check(args: list[str]) -> int:
         say("repairs by ruff")
         must("ruff", "check", "--fix-only", "--quiet", ".")
         run("ruff", "format", ".")  # the checks report what it can't read
-    checks = static_checks() if options.fast else static_checks() | {"tests": pytest()}
-    return 1 if run_all(checks) else 0
+    return 1 if run_all(static_checks(), None if options.fast else pytest()) else 0
 
 
 def docs(_: list[str]) -> int:

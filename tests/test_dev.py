@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_a_failure_of_the_audit_is_no_success_and_is_quoted(audit: ModuleType, o
 def test_a_check_that_could_not_be_made_is_no_failure_and_stands_in_the_table(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dev, "run", lambda *command: int(command[0]))
+    monkeypatch.setattr(dev, "run", lambda *command, **_: int(command[0]))
     assert dev.run_all({"one": ["0"], "two": ["75"], "three": ["1"]}) == ["three"]
     table = capsys.readouterr().out.partition("summary")[2]
     assert [line.split(" 0.0 s")[0].strip() for line in table.strip().splitlines()] == [
@@ -126,3 +127,27 @@ def test_a_check_that_could_not_be_made_is_no_failure_and_stands_in_the_table(
         "NOT CHECKED",
         "FAILED",
     ]
+
+
+def test_checks_run_at_once_each_shows_its_output_whole_and_one_follows_the_one_that_it_needs(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both, log = threading.Barrier(2, timeout=60), []
+
+    def run(name: str, stdout: IO[str] | None = None, **_: object) -> int:
+        log.append(name)
+        if name in {"types", "docs"}:
+            both.wait()
+        print(f"{name} begins", file=stdout)
+        print(f"{name} ends", file=stdout)
+        return int(name == "tests")
+
+    monkeypatch.setattr(dev, "run", run)
+    names = ["types", "docs", "doctests"]
+    assert dev.run_all({name: [name] for name in names}, ["tests"]) == ["tests"]
+    assert log.index("docs") < log.index("doctests")
+    assert log[-1] == "tests"
+    out = capsys.readouterr().out
+    for name in names:
+        assert f"==> {name}: {name}\n{name} begins\n{name} ends\n" in out
+    assert [line.split()[-1] for line in out.partition("summary")[2].strip().splitlines()] == [*names, "tests"]

@@ -138,7 +138,7 @@ STORIES: Final[dict[str, Story]] = {
 def _noticed(reports: dict[str, Report], gone: Collection[str], at: float, of: str = "") -> dict[str, float]:
     """Return how long it took until the first, and until all, held all of `gone` failed."""
     missing = set(gone)
-    times = []
+    times: list[float] = []
     for name, report in reports.items():
         if name in missing:
             continue

@@ -48,7 +48,7 @@ class Layout(msgspec.Struct, frozen=True):
     def configs(self, host: int) -> list[trionet.NodeConfig]:
         """Return the settings of the nodes of a host, from 0."""
         seeds = [f"{addresses(number)[0]}:{_PORT}" for number in (1, 2)]
-        own = {"ip": addresses(host + 1)[0], "key_file": self.key_file, "log_level": "error"}
+        own: dict[str, Any] = {"ip": addresses(host + 1)[0], "key_file": self.key_file, "log_level": "error"}
         return [
             trionet.NodeConfig(**own, port=_PORT + place, join=seeds if host or place else [])
             for place in range(self.each)

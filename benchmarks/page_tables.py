@@ -179,6 +179,16 @@ TABLES: Final[dict[str, Table | Pivot]] = {
             "worst": "[worst] s",
         },
     ),
+    "hosts-real": Table(
+        "hosts-real",
+        {
+            "40 nodes on 5 hosts": "[40 nodes]",
+            "hosts": "[on 5 hosts] [unit]",
+            "simulated": "[simulated] [unit]",
+            "hosts / simulated": "[hosts / simulated]",
+            "rounds; seeds": "[rounds]; [seeds]",
+        },
+    ),
     "resting": Table("resting", {"a `trionet-node`": "[state]", "MiB (PSS)": "[PSS MiB]", "goal": "[goal]"}),
     "rumor": Table(
         "cluster",

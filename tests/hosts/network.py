@@ -24,6 +24,7 @@ sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6
 ip link add switch type bridge stp_state 0 forward_delay 0 mcast_snooping 0
 ip link set switch up
 nft 'add table bridge faults; add chain bridge faults forward { type filter hook forward priority 0; policy accept; }'
+nft 'add chain bridge faults arriving { type filter hook prerouting priority 0; policy accept; }'
 """
 _MANY: Final = 10_000
 
@@ -52,7 +53,7 @@ class Switch:
             "ip",
             "-batch",
             "-",
-            text=f"link add {port} type veth peer name eth0 address 02:77:00:00:00:{number:02x} netns {host.pid}\n"
+            text=f"link add {port} type veth peer name eth0 address {_mac(number)} netns {host.pid}\n"
             f"link set {port} master switch up\n",
         )
         host.network(
@@ -79,7 +80,7 @@ class Switch:
 
     def drop(self, sources: Iterable[int], targets: Iterable[int], loss: float = 1.0) -> int:
         """Drop packets from `sources` to `targets`; return what `allow` takes."""
-        ways = f"iifname {_ports(sources)} oifname {_ports(targets)}"
+        ways = f"iifname {_ports(sources, 'port', 'slow')} oifname {_ports(targets, 'port')}"
         if loss >= 1:
             rules = f"add rule bridge faults forward {ways} drop\n"
         else:
@@ -102,7 +103,9 @@ class Switch:
         self._set_rules()
 
     def _set_rules(self) -> None:
-        text = "flush chain bridge faults forward\n" + "".join(self._rules.values())
+        text = "flush chain bridge faults forward\nflush chain bridge faults arriving\n" + "".join(self._rules.values())
+        if self._slow:
+            text += f"add rule bridge faults arriving iifname {_ports(self._slow, 'port')} drop\n"
         self._space.network("nft", "-f", "-", text=text)
 
     def slow(self, delays: Mapping[int, float]) -> None:
@@ -117,11 +120,16 @@ class Switch:
         self._relay = self._space.network_process(sys.executable, "-S", str(_RELAY), *words)
         assert self._relay.stdout is not None
         assert self._relay.stdout.readline() == b"ready\n", "the relay did not start"
-        moved = [
-            f"link set port{number} nomaster\nlink set slow{number} txqueuelen 1000 master switch up\n"
+        taps = [
+            f"link set slow{number} master switch\n"
+            f"link set slow{number} type bridge_slave learning off flood off mcast_flood off bcast_flood off\n"
+            f"link set slow{number} txqueuelen 1000 up\n"
             for number in there
         ]
-        self._space.network("ip", "-batch", "-", text="".join(moved))
+        self._space.network("ip", "-batch", "-", text="".join(taps))
+        ways = [f"fdb replace {_mac(number)} dev port{number} master static\n" for number in there]
+        self._space.network("bridge", "-batch", "-", text="".join(ways))
+        self._set_rules()
 
     def _end_relay(self) -> None:
         if self._relay is None:
@@ -132,9 +140,13 @@ class Switch:
         self._relay.wait(10)
         self._relay.stdout.close()
         self._relay = None
-        back = [f"link set port{number} master switch\n" for number in self._slow if number in self._plugged]
-        self._space.network("ip", "-batch", "-", text="".join(back))
+        self._slow = {}
+        self._set_rules()
 
 
-def _ports(numbers: Iterable[int]) -> str:
-    return "{ " + ", ".join(f'"port{number}", "slow{number}"' for number in numbers) + " }"
+def _mac(number: int) -> str:
+    return f"02:77:00:00:00:{number:02x}"
+
+
+def _ports(numbers: Iterable[int], *kinds: str) -> str:
+    return "{ " + ", ".join(f'"{kind}{number}"' for number in numbers for kind in kinds) + " }"

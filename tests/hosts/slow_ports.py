@@ -1,8 +1,8 @@
 """A relay for frames, run in the switch's network: what leaves a host arrives later (``tc netem`` is not everywhere).
 
-``python slow_ports.py port1=0.01 ...``: for each port a TAP device, ``slow1``, takes its place in the bridge. Both ends
-keep the kernel's header of offloaded checksums and segments, so frames pass as they are. It ends with its standard
-input.
+``python slow_ports.py port1=0.01 ...``: what arrives at the port is read before the bridge drops it, and written to a
+TAP device, ``slow1``, of the bridge. Both keep the kernel's header of offloaded checksums and segments, so frames pass
+as they are. What goes to the host passes directly. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 _TUNSETIFF: Final = 0x400454CA
@@ -22,9 +23,9 @@ _IFF_TAP_NO_PI_VNET_HDR: Final = 0x0002 | 0x1000 | 0x4000
 _SOL_PACKET: Final = 263
 _PACKET_VNET_HDR: Final = 15
 _ETH_P_ALL: Final = 0x0003
-_OUTGOING: Final = 4
+_PACKET_IGNORE_OUTGOING: Final = 23
 _FRAME: Final = 70_000
-_MANY: Final = 64
+_MANY: Final = 16
 
 
 class _Port(NamedTuple):
@@ -39,6 +40,7 @@ def _open(name: str, delay_s: float) -> _Port:
     fcntl.ioctl(tap, _TUNSETIFF, request)
     host = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
     host.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+    host.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     host.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     host.bind((name, 0))
     host.setblocking(False)
@@ -49,36 +51,30 @@ class _Relay:
     """Frames on their way, by the time of their arrival; those of equal times stay in order."""
 
     def __init__(self, ports: list[_Port]) -> None:
-        self._from_host = {port.host.fileno(): port for port in ports}
-        self._from_bridge = {port.bridge: port for port in ports}
+        self._ports = {port.host.fileno(): port for port in ports}
         self._waiting: list[tuple[float, int, int, bytes]] = []
         self._count = 0
 
     def run(self) -> None:
-        watched = [0, *self._from_host, *self._from_bridge]
+        watched = [0, *self._ports]
         while True:
             wait_s = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
             ready = select.select(watched, [], [], wait_s)[0]
             if 0 in ready:
                 return
             for file in ready:
-                self._take(file)
+                self._take(self._ports[file])
             self._deliver()
 
-    def _take(self, file: int) -> None:
+    def _take(self, port: _Port) -> None:
+        due = time.monotonic() + port.delay_s
         for _ in range(_MANY):
             try:
-                if (port := self._from_host.get(file)) is not None:
-                    frame, sender = port.host.recvfrom(_FRAME)
-                    if sender[2] == _OUTGOING:
-                        continue
-                    self._count += 1
-                    due = time.monotonic() + port.delay_s
-                    heapq.heappush(self._waiting, (due, self._count, port.bridge, frame))
-                else:
-                    self._from_bridge[file].host.send(os.read(file, _FRAME))
-            except OSError:  # nothing more; a host has gone
+                frame = port.host.recv(_FRAME)
+            except OSError:  # nothing more; or the host has gone
                 return
+            self._count += 1
+            heapq.heappush(self._waiting, (due, self._count, port.bridge, frame))
 
     def _deliver(self) -> None:
         now = time.monotonic()
@@ -92,5 +88,7 @@ class _Relay:
 
 if __name__ == "__main__":
     relay = _Relay([_open(name, float(delay)) for name, _, delay in (word.partition("=") for word in sys.argv[1:])])
+    with suppress(OSError):  # its own delay would add to the one that was asked for
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
     print("ready", flush=True)
     relay.run()

@@ -140,10 +140,10 @@ async def test_nonsense_from_a_node_does_not_end_the_attempt_to_reach_it(
         return 0.0 if message.data == b"nonsense" else 1.0
 
     with fabric.rule(late):
-        nonsense = fabric.new_message(
-            other.address, caller.address, "connect", b"nonsense", trio.current_time(), fabric.new_link()
-        )
-        fabric.pump.at(trio.current_time() + 0.5, fabric.arrive, nonsense)
+        link = fabric.new_link()
+        for at_s, kind, data in ((0.4, "connect", b""), (0.5, "hello", b"nonsense")):
+            message = fabric.new_message(other.address, caller.address, kind, data, trio.current_time(), link)
+            fabric.pump.at(trio.current_time() + at_s, fabric.arrive, message)
         assert await caller.call(other, "echo", 1) == 1
 
 
@@ -195,3 +195,14 @@ async def test_a_handler_that_closes_its_own_link_is_cancelled(autojump_clock: M
             await node.local.comm.send([], Remote(node=called.address, service="probe", method="close"))
         with trio.fail_after(5):
             await ended.wait()
+
+
+async def test_the_first_call_takes_a_round_trip_for_the_connection_one_for_the_hellos_and_its_own(
+    autojump_clock: MockClock, serve: Serve, network: Fabric
+) -> None:
+    caller, other = await serve(), await serve()
+    with network.fabric.rule(lambda *_: 0.01):
+        for round_trips in (3, 1):
+            begun = trio.current_time()
+            assert await caller.call(other, "echo", 1) == 1
+            assert trio.current_time() - begun == pytest.approx(0.02 * round_trips)

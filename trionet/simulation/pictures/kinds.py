@@ -27,7 +27,7 @@ _KINDS: Final[dict[str, tuple[str, ...]]] = {
     "replies": ("reply", "error"),
     "cancels": ("cancel", "cancelled"),
     "streams": ("item", "end", "credit"),
-    "connections": ("connect", "accept", "refuse", "reset", "ping", "pong", "bye"),
+    "connections": ("connect", "accept", "refuse", "reset", "hello", "ping", "pong", "bye"),
 }
 _FAMILY: Final = {kind: family for family, kinds in _KINDS.items() for kind in kinds}
 

@@ -79,7 +79,7 @@ class _MemoryLink(Link):
                 core.close_if_stuck()
             while outbox.is_pending and lane.has_room and (found := core.frame_to_send()) is not None:
                 kind, data = found
-                lane.send("accept" if kind == "hello" else kind, data)
+                lane.send(kind, data)
                 core.sent(len(data))
         if core.events:
             self.handle_events()
@@ -208,10 +208,10 @@ class MemoryTransport(LinkTransport):
             self._is_ending = True
 
     def dial(self, node: NodeAddress) -> None:
-        """Start a connection attempt. Its first message carries data, as in TCP Fast Open."""
+        """Start a connection attempt. As by TCP, its first data follow the answer of the other host."""
         number, seconds = self._carrier.new_link(), self.context.config.connect_timeout_s
         opening = self._begin(number, node, is_initiator=True)
-        opening.lane.send("connect", opening.handshake.data_to_send())
+        opening.lane.send("connect", b"")
         self.host.call_at(
             opening.begun_at + seconds, self._fail, number, f"no connection to {node} within {seconds:g} s"
         )
@@ -245,20 +245,27 @@ class MemoryTransport(LinkTransport):
             if kind in ("refuse", "reset"):
                 self._fail(number, f"no node listens on {message.source}")
             else:
-                self._greet(number, self._opening[number], message)
+                self._continue(number, self._opening[number], message)
         elif kind != "connect":
             self._carrier.answer(message, "reset")
         elif not self.is_accepting:
             self._carrier.answer(message, "refuse")
         else:
-            self._greet(number, self._begin(number, message.source, is_initiator=False), message)
+            self._begin(number, message.source, is_initiator=False).lane.send("accept", b"")
+
+    def _continue(self, number: int, opening: _Opening, message: StreamMessage) -> None:
+        if message.kind == "accept":
+            self._opening[number] = opening._replace(begun_at=self.pump.time())
+            opening.lane.send("hello", opening.handshake.data_to_send())
+        elif message.kind != "connect":
+            self._greet(number, opening, message)
 
     def _greet(self, number: int, opening: _Opening, message: StreamMessage) -> None:
         try:
             greeted = opening.handshake.receive(message.data)
         except HandshakeError as exc:
             if due := opening.handshake.data_to_send():
-                opening.lane.send("accept", due)
+                opening.lane.send("hello", due)
             opening.lane.send("reset", b"")
             del self._opening[number]
             if opening.is_initiator:
@@ -267,7 +274,7 @@ class MemoryTransport(LinkTransport):
                 self.note_refused(opening.node, str(exc))
             return
         if due := opening.handshake.data_to_send():
-            opening.lane.send("accept", due)
+            opening.lane.send("hello", due)
         if greeted is None:
             return
         del self._opening[number]

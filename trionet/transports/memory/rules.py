@@ -41,8 +41,8 @@ class Message(msgspec.Struct, eq=False, gc=False):
     Attributes:
         source, target: the nodes.
         kind: ``datagram``; of a connection ``connect``, ``accept``, ``refuse``, ``reset``, or that of the link's
-            frame: ``call``, ``reply``, ``error``, ``cancel``, ``cancelled``, ``item``, ``end``, ``credit``, ``chunk``,
-            ``abandon``, ``window``, ``ping``, ``pong``, ``bye``.
+            frame: ``hello``, ``call``, ``reply``, ``error``, ``cancel``, ``cancelled``, ``item``, ``end``, ``credit``,
+            ``chunk``, ``abandon``, ``window``, ``ping``, ``pong``, ``bye``.
         data: its bytes; for a connection, the next bytes of its stream, perhaps a part of a frame.
         sent_at: the time of the first transmission, on the fabric's clock.
         number: its sequence number on the fabric.

@@ -27,6 +27,7 @@ from .children import kill_child, open_child
 from .far_frames import BEAT_S, TOKEN_BYTES, FrameReader, Greeting, Hello, are_compatible, frames, skew
 from .forked import END_S, LOST, RECORD, ForkServer
 from .output import is_output_named, level_of_process
+from .passed_code import passed_code
 from .ssh_log import open_log
 from .ssh_login import Login
 from .ssh_reasons import reasons
@@ -180,7 +181,7 @@ class SSHConnection(ForkServer):
                 with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     while data := await self._stdout.receive_some():
                         self._reader.feed(data)
-            self.is_alive = False  # the next start opens another one
+            self.is_alive = False
             status = await self._status()
             reason = "; ".join([explain_status(status), *log.lines()])
             _log.warning("the connection to %s broke: %s", self._host, reason, extra=about(self._host, host=self._host))
@@ -200,28 +201,40 @@ class SSHConnection(ForkServer):
         await trio.aclose_forcefully(self._stdin)
         await trio.aclose_forcefully(self._stdout)
 
-    async def start(self, config: NodeConfig, task_status: trio.TaskStatus[NodeAddress]) -> int:
-        """Start a node and stay until it has ended; see `Launcher.start`.
+    async def fork(self) -> ForkedNode:
+        """Fork a node, which `boot` boots.
 
         Raises:
-            SpawnError: it did not boot.
+            SpawnError: the connection has ended.
         """
-        boot = Boot(config, is_output_named=is_output_named())
-        assert self._greeting is not None
-        there = self._greeting.python
-        if boot.code and there != list(sys.version_info[:2]):
-            raise SpawnError(
-                f"on_start has no import path, and code travels to the same Python only: {_dotted(there)} on "
-                f"{self._host}, {_dotted(list(sys.version_info[:2]))} here; give 'package.module:function'"
-            )
         line = _FarLine(self)
         node = await self.request_fork(line)
         line.number = node.number
-        return await self.supervise(node, boot, task_status, config.stop_grace_s)
+        return node
+
+    async def boot(self, node: ForkedNode, config: NodeConfig, task_status: trio.TaskStatus[NodeAddress]) -> int:
+        """Boot a forked node and stay until it has ended; see `Launcher.start`."""
+        return await self.supervise(
+            node, Boot(config, is_output_named=is_output_named()), task_status, config.stop_grace_s
+        )
+
+    def check_code(self) -> None:
+        """Raise `SpawnError` if code is passed to a node, and can't travel to the Python over there."""
+        assert self._greeting is not None
+        here, there = list(sys.version_info[:2]), self._greeting.python
+        if passed_code() and there != here:
+            raise SpawnError(
+                f"on_start has no import path, and code travels to the same Python only: {_dotted(there)} on "
+                f"{self._host}, {_dotted(here)} here; give 'package.module:function'"
+            )
 
     async def send(self, records: bytes) -> None:
         """Send records, all or nothing; see `ForkServer.send`."""
-        await self._stdin.send_all(records)
+        try:
+            await self._stdin.send_all(records)
+        except trio.BrokenResourceError:
+            self.is_alive = False  # the next start opens another one
+            raise
 
     async def send_frame(self, frame: bytes) -> None:
         """Send a frame, all of it or, if cancelled, nothing.

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["serve_far"]
 
 _READ_BYTES: Final = 65_536
+_MAX_ERROR: Final = 500
+"""The most characters of an error, so that a greeting is one frame."""
+
 _MAX_HELD_BYTES: Final = 1_048_576
 """What is kept for a spawner that doesn't read; with more, nothing else is done until it does."""
 
@@ -64,7 +67,7 @@ def serve_far(*, has_entered: bool) -> NoReturn:
     descend_from([os.getppid()])
     descend_from(lineage())
     server = _FarForkServer(control, report_to, hello.token)
-    greeting = Greeting(__version__, list(sys.version_info[:2]), error)
+    greeting = Greeting(__version__, list(sys.version_info[:2]), error[:_MAX_ERROR])
     server.greet(msgspec.json.encode(greeting))
     freeze()
     server.serve()
@@ -106,7 +109,7 @@ class _FarForkServer(NodeForker):
         self._heard = time.monotonic()
 
     def greet(self, greeting: bytes) -> None:
-        for frame in frames(b"G", 0, greeting[: MAX_FRAME_BYTES // 2], self._token):
+        for frame in frames(b"G", 0, greeting, self._token):
             self._put(frame)
         self._flush()
 

@@ -19,10 +19,10 @@ import trio
 
 from trionet.errors import SpawnError
 from trionet.log_limits import about, limited_log
-from trionet.nurseries import open_background_nursery
 from trionet.version import __version__
 
 from .base import explain_status
+from .beat import Beat
 from .children import kill_child, open_child
 from .far_frames import BEAT_S, TOKEN_BYTES, FrameReader, Greeting, Hello, are_compatible, frames, skew
 from .forked import END_S, LOST, RECORD, ForkServer
@@ -134,9 +134,9 @@ class SSHConnection(ForkServer):
 
     def __init__(self, process: trio.Process, host: str, token: bytes) -> None:
         super().__init__(process, f"the connection to {host}")
-        assert process.stdin is not None
+        assert isinstance(process.stdin, trio.lowlevel.FdStream)
         assert process.stdout is not None
-        self._stdin: trio.abc.SendStream = process.stdin
+        self._stdin: trio.lowlevel.FdStream = process.stdin
         self._stdout: trio.abc.ReceiveStream = process.stdout
         self._host = host
         self._reader = FrameReader(self._handle_frame, token)
@@ -176,11 +176,15 @@ class SSHConnection(ForkServer):
         It outlives a cancellation, because stopping nodes still need it.
         """
         with self._shield:
-            async with open_background_nursery() as nursery:
-                nursery.start_soon(self._beat)
-                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    while data := await self._stdout.receive_some():
-                        self._reader.feed(data)
+            # The helper has no other way to learn that the network is gone.
+            beat = Beat(self._stdin.fileno(), RECORD.pack(b"B", 0, 0), BEAT_S)
+            try:
+                while data := await self._stdout.receive_some():
+                    self._reader.feed(data)
+            except trio.BrokenResourceError:
+                pass
+            finally:
+                beat.close()
             self.is_alive = False
             status = await self._status()
             reason = "; ".join([explain_status(status), *log.lines()])
@@ -190,7 +194,7 @@ class SSHConnection(ForkServer):
     async def end(self) -> None:
         """Close the connection, and wait until the helper, which ends its nodes, has ended; not without bound."""
         self.close()
-        with trio.move_on_after(END_S):
+        with trio.move_on_after(0 if self._greeting is None else END_S):
             await self._stdin.aclose()
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while await self._stdout.receive_some():  # a login shell may print, and would block
@@ -269,13 +273,6 @@ class SSHConnection(ForkServer):
     def _line_of(self, node: ForkedNode) -> _FarLine:
         assert isinstance(node.line, _FarLine)
         return node.line
-
-    async def _beat(self) -> None:
-        """Show the helper that this process lives: it has no other way to learn that the network is gone."""
-        with contextlib.suppress(trio.BrokenResourceError):
-            while True:
-                await trio.sleep(BEAT_S)
-                await self.send_frame(RECORD.pack(b"B", 0, 0))
 
     async def _status(self) -> int:
         """Return the exit status of the ssh client, which has closed its output, and is killed if it doesn't end."""

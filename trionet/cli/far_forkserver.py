@@ -148,7 +148,7 @@ class _FarForkServer(NodeForker):
         except OSError:
             data = b""
         self._heard = time.monotonic()
-        self._is_wanted = bool(data)
+        self._is_wanted &= bool(data)
         self._reader.feed(data)
 
     def _serve_request(self, kind: bytes, number: int, _: int, data: bytes) -> None:
@@ -162,6 +162,8 @@ class _FarForkServer(NodeForker):
             self._close(line)
         elif kind == b"K":
             self.kill(number)
+        elif kind == b"Q":
+            self._is_wanted = False
         elif kind == b"A":
             self.send(RECORD.pack(b"A", 0, 0))
 

@@ -26,6 +26,7 @@ from .beat import Beat
 from .children import kill_child, open_child
 from .far_frames import BEAT_S, TOKEN_BYTES, FrameReader, Greeting, Hello, are_compatible, frames, skew
 from .forked import END_S, LOST, RECORD, ForkServer
+from .lineage import lineage
 from .output import is_output_named, level_of_process
 from .passed_code import passed_code
 from .ssh_log import open_log
@@ -177,14 +178,15 @@ class SSHConnection(ForkServer):
         """
         with self._shield:
             # The helper has no other way to learn that the network is gone.
-            beat = Beat(self._stdin.fileno(), RECORD.pack(b"B", 0, 0), BEAT_S)
+            beat, end = RECORD.pack(b"B", 0, 0), RECORD.pack(b"Q", 0, 0)
+            life = Beat(self._stdin.fileno(), beat, BEAT_S, lineage()[:-1], end)
             try:
                 while data := await self._stdout.receive_some():
                     self._reader.feed(data)
             except trio.BrokenResourceError:
                 pass
             finally:
-                beat.close()
+                life.close()
             self.is_alive = False
             status = await self._status()
             reason = "; ".join([explain_status(status), *log.lines()])

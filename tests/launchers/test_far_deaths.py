@@ -66,7 +66,7 @@ async def test_nor_when_event_loops_are_blocked_for_ever_in_every_generation(fam
     (tmp_path / "handlers").mkdir()
     at_start = tmp_path / "at start"
     block, block_at_start = str(tmp_path / "handlers"), str(at_start)
-    wishes = Wishes(launcher="ssh:attic", count=1, depth=1, block=block, block_at_start=block_at_start)
+    wishes = Wishes(launcher="ssh:attic", count=1, depth=3, block=block, block_at_start=block_at_start)
     async with open_spawner(wishes) as (spawner, _):
         spawner.kill()
         assert is_running(int(at_start.read_text(encoding="ascii")))

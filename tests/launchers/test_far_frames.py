@@ -96,12 +96,12 @@ class Helper:
         assert self.process.stdout is not None
         while True:
             while self.frames:
-                letter, *rest = self.frames.pop(0)
+                letter, number, value, data = self.frames.pop(0)
                 if letter == kind:
-                    return rest[0], rest[1], rest[2]
-            data = os.read(self.process.stdout.fileno(), 65_536)
-            assert data, "the helper has ended"
-            self._reader.feed(data)
+                    return number, value, data
+            received = os.read(self.process.stdout.fileno(), 65_536)
+            assert received, "the helper has ended"
+            self._reader.feed(received)
 
     def boot(self, number: int, config: NodeConfig) -> NodeAddress:
         """Start a node."""

@@ -80,7 +80,9 @@ class Wrapped:
     def __init__(self, inner: SSHLauncher) -> None:
         self._inner = inner
 
-    async def start(self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress]) -> int:
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
         await self._inner.connect()
         return await self._inner.start(config, task_status=task_status)
 

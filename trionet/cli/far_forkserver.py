@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -64,12 +65,11 @@ def serve_far(*, has_entered: bool) -> NoReturn:
     os.close(nothing)
     os.dup2(2, 1)
     error = error or _prepare(hello)
-    descend_from([os.getppid()])
-    descend_from(lineage())
     server = _FarForkServer(control, report_to, hello.token)
     greeting = Greeting(__version__, list(sys.version_info[:2]), error[:_MAX_ERROR])
     server.greet(msgspec.json.encode(greeting))
     freeze()
+    server.post_sentinel()
     server.serve()
     sys.exit(0)
 
@@ -105,6 +105,7 @@ class _FarForkServer(NodeForker):
         self._lines: dict[int, _Line] = {}
         self._by_descriptor: dict[int, _Line] = {}
         self._poll = select.poll()
+        self._sentinel: int | None = None
         self._is_wanted = True
         self._heard = time.monotonic()
 
@@ -112,6 +113,26 @@ class _FarForkServer(NodeForker):
         for frame in frames(b"G", 0, greeting, self._token):
             self._put(frame)
         self._flush()
+
+    def post_sentinel(self) -> None:
+        """Fork a process that ends when the connection does, even if this one has been stopped, which it continues.
+
+        All that descends from this process watches it, as it does the others above.
+        """
+        helper = os.getpid()
+        with contextlib.suppress(OSError):  # without one they hear of this process's own end
+            self._sentinel = os.fork()
+        if self._sentinel == 0:
+            self.die_with_parent()
+            os.close(self._report_to)
+            poll = select.poll()
+            poll.register(self._control, 0)  # only whether its other end is closed
+            poll.poll()
+            if os.getppid() == helper:
+                os.kill(helper, signal.SIGCONT)
+            os._exit(0)
+        descend_from([] if self._sentinel is None else [self._sentinel])
+        descend_from(lineage())
 
     def serve(self) -> None:
         """Serve requests until the spawner is gone, and end the nodes."""
@@ -127,6 +148,8 @@ class _FarForkServer(NodeForker):
                     self._serve_line(line, events)
             self._flush()
             self._is_wanted &= time.monotonic() - self._heard < SILENCE_S
+        if self._sentinel is not None:
+            os.kill(self._sentinel, signal.SIGKILL)
         self.end_children()
 
     def own_descriptors(self) -> Iterable[int]:
@@ -176,7 +199,7 @@ class _FarForkServer(NodeForker):
             return
         ours.setblocking(False)
         line = self._lines[number] = self._by_descriptor[ours.fileno()] = _Line(number, ours)
-        self.fork(number, theirs.detach(), self._control)
+        self.fork(number, theirs.detach(), self._sentinel)
         if number in self.pids:
             self._poll.register(ours, select.POLLIN)
         else:

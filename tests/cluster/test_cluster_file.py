@@ -163,6 +163,7 @@ WRONG = [
     (A_HOST + "services = {a = 'b'}\n", "[hosts.alpha]: services.a is 'package.module:Class', not 'b'"),
     (A_HOST + "launcher = 'ssh:a'\n", "hosts.alpha.launcher: the hosts say how nodes start: leave it out"),
     ("detach = true\n" + A_HOST, "detach: these nodes stop with the command: leave it out"),
+    ("ca_file = 'ca.pem'\n" + A_HOST, "ca_file: each node reads it on its own host: write an absolute path"),
     (A_HOST + "cluster = 'a'\n", "hosts.alpha.cluster: all nodes of a cluster share it: write it above the hosts"),
     (A_HOST + "port = 99999\n", "[hosts.alpha]: port: "),
     ("port = 'x'\n" + A_HOST, "port: "),

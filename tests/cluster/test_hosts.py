@@ -111,9 +111,9 @@ async def test_hosts_are_one_cluster_with_the_key_and_tags_and_nothing_is_left_w
             for address in nodes:
                 assert await hosts_of_members(node, address) == nodes
                 assert await trio.to_thread.run_sync(refusal_by, address) is Refusal.PLAIN
-            pids = {int(str(await ask(node, address, "probe", "pid"))): name for address, name in nodes.items()}
-        for pid, name in pids.items():
-            assert (os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)) is (name != "here")
+            pids = {int(str(await ask(node, address, "probe", "pid"))): host for address, host in nodes.items()}
+        for pid, host in pids.items():
+            assert (os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)) is (host != "here")
         command.process.kill()
         await command.wait()
         await wait_until(lambda: not family.pids())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,7 +18,7 @@ from trionet.streams import claim_stdout, prepare_streams
 from .arguments import Parser, import_from_working_directory, keys_of
 from .ending import end_soon
 from .first_process import become_child
-from .output import Output
+from .output import Output, ReaderGone
 from .service_manager import ServiceManager
 from .serving import prepare_process, run_reporting
 from .up_here import EqualNodes
@@ -115,8 +116,9 @@ def _run_hosts(options: argparse.Namespace) -> int:
     plan = make_plan(file, settings, nodes=options.count, least=options.min, has_key=keys is not None)
     if options.plan:
         output = Output(is_json=options.json)
-        output.line(plan.summary())
-        output.show(plan.document(), lambda _: plan.table())
+        with suppress(ReaderGone):
+            output.line(plan.summary())
+            output.show(plan.document(), lambda _: plan.table())
         return 0
     return _run_fleet(PlannedNodes(plan, config), keys, as_json=options.json)
 

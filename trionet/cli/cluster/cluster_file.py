@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from trionet.config import ENVIRONMENT_PREFIX, NodeConfig
+from trionet.config import CERTIFICATE_FILES, ENVIRONMENT_PREFIX, NodeConfig
 from trionet.errors import ConfigError, MalformedRequest
 from trionet.identity import check_name, is_loopback
 from trionet.key_texts import KEY_VARIABLE
@@ -179,6 +179,9 @@ def _check_settings(table: TOMLTable) -> None:
     for key, reason in _REFUSED.items():
         if key in table:
             raise table.error(key, f"{reason}: leave it out")
+    for key in CERTIFICATE_FILES:
+        if (file := table.text(key)) is not None and not file.startswith("/"):
+            raise table.error(key, f"each node reads it on its own host: write an absolute path, not {file!r:.100}")
     for key in _TABLES:
         table.table(key)
     if _HOST_TAG in table.texts("tags"):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PlannedNodes"]
 
 _JOIN_S: Final = 10.0
-"""How long they may take to become one cluster."""
+"""How long to wait for one member more."""
 
 _ANSWER_S: Final = 3.0
 """How long a node may take to answer; a firewall may drop what is sent to it."""
@@ -65,11 +65,13 @@ async def _check_cluster(node: Node, started: list[Started], least: int) -> None
     missing, until = started, trio.current_time() + _JOIN_S
     while missing and trio.current_time() < until:
         members = await _members(node, asked)
-        if members is None:
+        if not members:
             text = "none of the nodes can be reached from this machine, so it is not known here if they are one cluster"
             print(f"trionet up: {text}", file=sys.stderr)
             return
-        missing = [each for each in started if each.address not in members]
+        before, missing = len(missing), [each for each in started if each.address not in members]
+        if len(missing) < before:
+            until = trio.current_time() + _JOIN_S
         if missing:
             await trio.sleep(_ASK_AGAIN_S)
     for address, _, host in missing:
@@ -82,19 +84,17 @@ async def _check_cluster(node: Node, started: list[Started], least: int) -> None
         )
 
 
-async def _members(node: Node, asked: list[NodeAddress]) -> set[NodeAddress] | None:
-    """Return the members of the cluster, as the first node that answers has them; None if none does in time."""
-    found: set[NodeAddress] | None = None
+async def _members(node: Node, asked: list[NodeAddress]) -> set[NodeAddress]:
+    """Return the members of the largest cluster of the nodes that answer; none if none does in time."""
+    found: list[set[NodeAddress]] = []
 
     async def ask(address: NodeAddress) -> None:
-        nonlocal found
         with suppress(TrionetError):
             members = await node.local.comm.send([], Remote(node=address, service="membership", method="members"))
-            found = {member.node for member in members if member.status in _PRESENT}
-            nursery.cancel_scope.cancel()
+            found.append({member.node for member in members if member.status in _PRESENT})
 
     with trio.move_on_after(_ANSWER_S):
         async with trio.open_nursery() as nursery:
             for address in asked:
                 nursery.start_soon(ask, address)
-    return found
+    return max(found, key=len, default=set())

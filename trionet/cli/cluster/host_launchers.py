@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HostLauncher", "Running", "ssh_launcher"]
 
+_LOGINS_AT_ONCE: Final = 8
+"""How many hosts are logged in to at once."""
+
 _MOST_SEEDS: Final = 8
 
 
@@ -35,9 +38,14 @@ def ssh_launcher(host: Host) -> SSHLauncher:
 
 
 class Running:
-    """The nodes that run, by address, with their hosts."""
+    """The nodes that run, by address, with their hosts.
+
+    Attributes:
+        logins: the hosts that are logged in to now.
+    """
 
     def __init__(self) -> None:
+        self.logins = trio.CapacityLimiter(_LOGINS_AT_ONCE)
         self._hosts: dict[NodeAddress, str] = {}
         self._is_first_starting = False
         self._waiting = trio.lowlevel.ParkingLot()
@@ -80,15 +88,18 @@ class HostLauncher:
 
     def __init__(self, launcher: Launcher, host: str, running: Running) -> None:
         self._launcher, self._host, self._running = launcher, host, running
+        self._starting = 0
+        self._entry = trio.Lock()
+        self._may_log_in = False
 
     async def start(
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
         running, status = self._running, _Status(task_status, lambda address: running.put(address, self._host))
-        connect = getattr(self._launcher, "connect", None)
-        if connect is not None:  # before its turn, so that a host that can't be reached keeps no other waiting
-            await connect()
+        if isinstance(self._launcher, SSHLauncher):
+            # Before its turn, so that a host that can't be reached keeps no other waiting.
+            await self._connect(self._launcher)
         is_first = not config.join and await running.wait_turn()
         try:
             config = msgspec.structs.replace(config, join=[*(config.join or []), *running.seeds()])
@@ -98,6 +109,21 @@ class HostLauncher:
                 running.rem(status.address)
             elif is_first:
                 running.give_up()
+
+    async def _connect(self, launcher: SSHLauncher) -> None:
+        """Log in, as one of few hosts at once. All nodes of a host share its place, and one login."""
+        logins, self._starting = self._running.logins, self._starting + 1
+        try:
+            async with self._entry:
+                if not self._may_log_in:
+                    await logins.acquire_on_behalf_of(self)
+                    self._may_log_in = True
+            await launcher.connect()
+        finally:
+            self._starting -= 1
+            if self._may_log_in and not self._starting:
+                self._may_log_in = False
+                logins.release_on_behalf_of(self)
 
 
 class _Status(trio.TaskStatus["NodeAddress"]):

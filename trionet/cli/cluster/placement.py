@@ -16,7 +16,7 @@ from trionet.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PLACEMENTS", "place", "spread", "strict"]
+__all__ = ["PLACEMENTS", "listed", "place", "spread", "strict"]
 
 PLACEMENTS: Final = ("spread", "strict")
 
@@ -44,9 +44,9 @@ def spread(slots: Mapping[str, int], nodes: int | None) -> dict[str, int]:
     if not room:
         raise ConfigError("no host has a slot: set slots of one of them to 1 or more")
     if nodes > room:
-        listed = _listed([f"{name} {count}" for name, count in slots.items()])
+        names = listed([f"{name} {count}" for name, count in slots.items()])
         raise ConfigError(
-            f"{_counted(nodes, 'node')} need {_counted(nodes, 'slot')}, and the hosts have {room} ({listed}): set "
+            f"{_counted(nodes, 'node')} need {_counted(nodes, 'slot')}, and the hosts have {room} ({names}): set "
             f"nodes to {room} or fewer, or give the hosts {nodes - room} more"
         )
     names, placed = list(slots), dict.fromkeys(slots, 0)
@@ -70,17 +70,18 @@ def strict(slots: Mapping[str, int], nodes: int | None) -> dict[str, int]:
         raise ConfigError("no host has a slot: set slots of one of them to 1 or more")
     if nodes > len(usable):
         full = [name for name, count in slots.items() if not count]
-        without = f"; without a slot: {_listed(full)}" if full else ""
+        without = f"; without a slot: {listed(full)}" if full else ""
         raise ConfigError(
             f'placement = "strict" puts one node on each host, so {nodes} nodes need {nodes} hosts with a slot, and '
-            f"there {'is' if len(usable) == 1 else 'are'} {len(usable)} ({_listed(usable)}{without}): set nodes to "
+            f"there {'is' if len(usable) == 1 else 'are'} {len(usable)} ({listed(usable)}{without}): set nodes to "
             f'{len(usable)} or fewer, add {_counted(nodes - len(usable), "host")}, or use placement = "spread"'
         )
     chosen = set(usable[:nodes])
     return {name: int(name in chosen) for name in slots}
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Return names for a person; of many, the first ones."""
     shown = ", ".join(names[:_LISTED])
     return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
 

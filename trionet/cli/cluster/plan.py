@@ -19,7 +19,7 @@ from trionet.identity import NodeAddress, is_loopback
 
 from .cluster_file import settings_of_a_host
 from .host_launchers import ssh_launcher
-from .placement import place
+from .placement import listed, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,8 +84,8 @@ class Plan(NamedTuple):
     def summary(self) -> str:
         """Return it in one line."""
         nodes = "1 node" if self.total == 1 else f"{self.total} nodes"
-        listed = ", ".join(f"{each.host.name} {len(each.configs)}" for each in self.hosts)
-        return f"{nodes} of cluster {self.cluster} by {self.placement}: {listed}"
+        hosts = listed([f"{each.host.name} {len(each.configs)}" for each in self.hosts])
+        return f"{nodes} of cluster {self.cluster} by {self.placement}: {hosts}"
 
     def table(self) -> Table:
         """Return it as a table."""

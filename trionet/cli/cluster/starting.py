@@ -1,4 +1,4 @@
-"""Starts the nodes of a plan: eight hosts at a time, and one node before all others, which join it.
+"""Starts the nodes of a plan, all hosts at once, and reports what fails.
 
 Invariant: a host that fails is reported, and the others start.
 """
@@ -6,11 +6,12 @@ Invariant: a host that fails is reported, and the others start.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
+from trionet.cli.output import line_of
 from trionet.cli.progress import Progress
 from trionet.cli.up_running import Started
 from trionet.errors import SpawnError, TrionetError
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from .plan import HostPlan, Plan
 
 __all__ = ["start_all"]
-
-_HOSTS_AT_ONCE: Final = 8
-"""How many hosts are logged in to at once."""
 
 
 async def start_all(node: Node, plan: Plan) -> list[Started]:
@@ -60,7 +58,6 @@ class _Start:
 
     def __init__(self, node: Node) -> None:
         self._node, self._running = node, Running()
-        self._limit = trio.CapacityLimiter(_HOSTS_AT_ONCE)
         self._reported: set[tuple[str, str]] = set()
         self.started: dict[tuple[int, int], Started] = {}
 
@@ -69,7 +66,7 @@ class _Start:
         host, name = plan.host, f"host-{number}"
         launcher: Launcher = ssh_launcher(host) if host.address else self._node.launcher("forkserver")
         self._node.register_launcher(name, HostLauncher(launcher, host.name, self._running))
-        async with self._limit, trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             for place, config in enumerate(plan.configs):
                 named = msgspec.structs.replace(config, launcher=name)
                 nursery.start_soon(self._start_one, (number, place), host.name, named)
@@ -87,4 +84,4 @@ class _Start:
         """Report a failure on standard error, once for all nodes of a host that fail alike."""
         if (host, exc.text) not in self._reported:
             self._reported.add((host, exc.text))
-            print(f"trionet up: {host}: {exc.text}", file=sys.stderr)
+            print(f"trionet up: {host}: {line_of(exc.text)}", file=sys.stderr)

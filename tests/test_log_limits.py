@@ -262,9 +262,9 @@ OF_NOBODY = {
     # Lines that are about no peer: six of each in a minute.
     "events.py: a listener failed at %s",
     "launchers/children.py: process %d has been killed, and doesn't end",
-    "launchers/forkserver.py: a forked node did not stop and is killed",
-    "launchers/forkserver.py: a forked node has been killed, and doesn't end",
-    "launchers/forkserver.py: the fork server does not answer, and is killed",
+    "launchers/forked.py: a forked node did not stop and is killed",
+    "launchers/forked.py: a forked node has been killed, and doesn't end",
+    "launchers/forked.py: %s does not answer, and is killed",
     "launchers/forkserver.py: the fork server has ended, and its nodes with it",
     "launchers/in_process.py: a node of this process failed",
     "launchers/registry.py: there is no fork server (%s): nodes are started as processes of their own",

@@ -99,7 +99,8 @@ class ChildNodes:
             self._starting[scope] = None
             try:
                 # The task inherits what is passed.
-                with pass_keys(self._keys if config.key_file is None else None, self._own), pass_code(code):
+                keys = self._keys if config.key_file is None else None
+                with pass_keys(keys, self._own), pass_code(code), self._launchers.passed():
                     address: NodeAddress = await self.nursery.start(self._supervise, launcher, config)
             finally:
                 del self._starting[scope]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 __all__ = ["SSHD", "Server", "free_port", "open_sshd"]
 
@@ -46,13 +46,19 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def open_sshd(folder: Path, ip: str = "127.0.0.1", enter: Sequence[str] = ()) -> Generator[Server]:
+def open_sshd(
+    folder: Path,
+    ip: str = "127.0.0.1",
+    enter: Sequence[str] = (),
+    run: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+) -> Generator[Server]:
     """Run an sshd that lets this user in with a key made for it.
 
     Args:
         folder: an empty one, for its files.
         ip: the address that it listens on.
         enter: the command that runs another one where that address is.
+        run: starts it there.
     """
     folder.chmod(0o700)
     for name in ("host", "user", "greeted", "stranger"):
@@ -76,7 +82,7 @@ def open_sshd(folder: Path, ip: str = "127.0.0.1", enter: Sequence[str] = ()) ->
     if subprocess.run([*command, *lenient, "-t"], capture_output=True, check=False).returncode == 0:
         command += lenient
     log = folder / "log"
-    with log.open("wb") as file, subprocess.Popen(command, stderr=file) as server:
+    with log.open("wb") as file, run(command, stderr=file) as server:
         try:
             _wait_ready(log, server)
             yield Server(server.pid, port, _client_options(port, folder / "user"), folder)

@@ -16,7 +16,7 @@ from tests.launchers.misfit import SERVICES, ask, sleep_at_start, speak_up, spin
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ChildEnded, Node, NodeAddress, NodeConfig, Remote, SpawnError, open_node
 from trionet.launchers import forkserver
-from trionet.launchers.forkserver import RECORD
+from trionet.launchers.forked import RECORD
 from trionet.launchers.supervised import Report, boot_for, decode_line, encode_line
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from .arguments import Parser, add_certificate, add_key_file, import_from_workin
 from .ending import end_soon
 from .first_process import become_child
 from .passed_sockets import on_passed, passed_sockets
+from .place import enter_place
 from .service_manager import ServiceManager
 from .serving import prepare_process, run_reporting, serve
-from .supervised import run_piped
+from .supervised import refuse_to_boot, run_piped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +128,9 @@ def make_parser() -> Parser:
     add("--log-format", metavar="FORMAT", help="text, or json: one object a line (default: text)")
     add("--json", action="store_true", help="print the ready line as JSON")
     add("--supervised", action="store_true", help=argparse.SUPPRESS)
+    add("--supervised-many", action="store_true", help=argparse.SUPPRESS)
+    add("--placed", action="store_true", help=argparse.SUPPRESS)
+    add("--entered", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -135,7 +139,21 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     become_child()
     prepare_streams()
     options = make_parser().parse_args(argv)
-    sys.exit(end_soon(run_piped() if options.supervised else run_reporting("trionet-node", partial(_run, options))))
+    if options.supervised_many:
+        from .far_forkserver import serve_far  # it imports what only a helper that forks needs
+
+        serve_far(has_entered=options.entered)
+    sys.exit(
+        end_soon(
+            _run_supervised(options) if options.supervised else run_reporting("trionet-node", partial(_run, options))
+        )
+    )
+
+
+def _run_supervised(options: argparse.Namespace) -> int:
+    if options.placed and (reason := enter_place(has_entered=options.entered)):
+        return refuse_to_boot(reason)
+    return run_piped()
 
 
 def _run(options: argparse.Namespace) -> int:

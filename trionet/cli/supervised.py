@@ -6,13 +6,16 @@ import contextlib
 import logging
 import os
 import select
+import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from trionet.errors import SpawnError
 from trionet.forks import keep_from_forks
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.output import is_output_named, name_output
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from trionet.node import Node
 
-__all__ = ["run_forked", "run_piped"]
+__all__ = ["refuse_to_boot", "run_forked", "run_piped"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +52,21 @@ def run_piped() -> int:
     return _run(control, report_to, _watch_in_thread)
 
 
-def run_forked(control: int) -> int:
-    """Run a node supervised through the socket `control`; return the exit status."""
-    return _run(control, control, _watch)
+def refuse_to_boot(reason: str) -> int:
+    """Report through standard output why a node can't boot; return the exit status."""
+    with contextlib.suppress(OSError):
+        os.write(1, encode_report(Report(error=SpawnError(reason))))
+    return 1
+
+
+def run_forked(control: int, line: int | None = None) -> int:
+    """Run a node supervised through the socket `control`; return the exit status.
+
+    Args:
+        control: the descriptor.
+        line: the connection of the helper to its launcher; None: `control` itself leads there.
+    """
+    return _run(control, control, _watch if line is None else partial(_watch_line, _Line(line)))
 
 
 def _run(control: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery], None]) -> int:
@@ -103,7 +118,8 @@ def _prepare(boot: Boot) -> None:
     """Prepare this process for the node."""
     if boot.sys_path:
         sys.path[:] = map(os.fsdecode, boot.sys_path)
-    descend_from(boot.ancestors)
+    if boot.ancestors:
+        descend_from(boot.ancestors)
     if boot.is_output_named:
         name_output(boot.config)
     if is_output_named():
@@ -142,6 +158,39 @@ def _watch(control: int, boot: Boot, nursery: trio.Nursery) -> None:
 
     async def watch() -> None:
         await trio.lowlevel.wait_readable(control)
+        nursery.cancel_scope.cancel()
+
+    nursery.start_soon(watch)
+
+
+class _Line:
+    """The connection of a helper to its launcher. It is only watched, for its end, because the helper reads from it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        keep_from_forks(self)
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._descriptor
+
+
+def _watch_line(line: _Line, control: int, boot: Boot, nursery: trio.Nursery) -> None:
+    """Cancel the node when its helper, or the launcher, is gone.
+
+    A helper that has been stopped (SIGSTOP) does not see that the launcher is gone, and is continued.
+    """
+    _watch(control, boot, nursery)
+    if sys.platform != "linux":
+        return
+    helper = os.getppid()
+    hangup = select.epoll()
+    hangup.register(line, 0)  # only whether its other end is closed
+
+    async def watch() -> None:
+        await trio.lowlevel.wait_readable(hangup)
+        if os.getppid() == helper:
+            os.kill(helper, signal.SIGCONT)
         nursery.cancel_scope.cancel()
 
     nursery.start_soon(watch)

@@ -1,21 +1,16 @@
 """Nodes forked from a helper process that has imported everything: a few milliseconds each, and little memory.
 
-The helper (`trionet.cli.forkserver`) runs no threads and never enters Trio. Each new node gets one end of a socket
-pair: it receives its configuration through it, sends its report back, and stops when it closes, because this process is
-gone then. The helper reports the exit status of each node.
+The helper (`trionet.cli.forkserver`) runs no threads, and is in no run of Trio when it forks. Each new node gets one
+end of a socket pair: it receives its configuration through it, sends its report back, and stops when it closes, because
+this process is gone then. The helper reports the exit status of each node.
 
-Protocol, over a Unix socket: records of 9 bytes, a letter and two 32-bit numbers. To the helper: ``F id 0`` with a
-descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, request an answer. From the helper: ``R 0 0``, ready;
-``P id pid``, forked; ``E id errno``, not forked; ``X id status``, ended; ``A 0 0``, the answer. When the socket closes
-the helper ends its nodes, and itself.
-
-Invariant: once cancelled, nothing waits for the helper without bound: a helper that doesn't answer is killed.
+Protocol, over a Unix socket: the records of `trionet.launchers.forked`; to ``F id 0`` the node's end of its socket pair
+is attached.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import socket
 import struct
@@ -29,28 +24,24 @@ from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 from trionet.nurseries import open_background_nursery
 
-from .base import KILL_AFTER_S, ObservedStatus
 from .children import explain_failure, kill_child, open_child
+from .forked import END_S, LOST, RECORD, ForkServer
 from .interpreter import import_path, python_command
-from .lineage import ORPHANED_S, lineage
+from .lineage import lineage
 from .output import level_of_process
-from .supervised import address_from, boot_for, encode_line
+from .supervised import boot_for
 
 if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
-__all__ = ["NO_NEEDS", "RECORD", "ForkServerLauncher", "Needs", "is_available"]
+    from .forked import ForkedNode
+
+__all__ = ["NO_NEEDS", "ForkServerLauncher", "Needs", "is_available"]
 
 _log = limited_log(__name__)
 
-RECORD: Final = struct.Struct("!cii")
 _READ_BYTES: Final = 4096
-_END_S: Final = ORPHANED_S + KILL_AFTER_S
-"""The time that the helper has to end its nodes, and itself."""
-
-_LOST: Final = -9
-"""The status of a node whose helper has ended. It proves nothing: the node notices that in a moment, and ends."""
 
 
 def is_available() -> bool:
@@ -76,36 +67,17 @@ NO_NEEDS: Final = Needs()
 """Those of plain nodes."""
 
 
-class _Child:
-    """One forked node."""
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.failure: str | None = None
-        self.ended = trio.Event()
-
-    def end(self, status: int) -> None:
-        self.status = status
-        self.ended.set()
-
-
-class _Server:
-    """One helper process.
+class _Server(ForkServer):
+    """A helper process on this machine.
 
     Attributes:
         path: the import path that it and its nodes have.
     """
 
     def __init__(self, control: socket.socket, process: trio.Process, path: list[str]) -> None:
+        super().__init__(process, "the fork server")
         self.path: list[str] = path
         self._control = trio.socket.from_stdlib_socket(control)
-        self._process = process
-        self._sending = trio.Lock()
-        self._answered = trio.Event()
-        self._children: dict[int, _Child] = {}
-        self._numbers = itertools.count(1)
-        self.is_ready = trio.Event()
-        self.is_alive = True
 
     async def listen(self) -> None:
         """Handle the records of the helper, until it has ended."""
@@ -114,30 +86,15 @@ class _Server:
             while chunk := await self._control.recv(_READ_BYTES):
                 data += chunk
                 whole = len(data) - len(data) % RECORD.size
-                for kind, number, value in RECORD.iter_unpack(data[:whole]):
-                    if kind == b"R":
-                        self.is_ready.set()
-                    elif kind == b"A":
-                        self._answered.set()
-                        self._answered = trio.Event()
-                    elif kind == b"E" and number in self._children:
-                        child = self._children.pop(number)
-                        child.failure = os.strerror(value)
-                        child.end(1)
-                    elif kind == b"X" and number in self._children:
-                        self._children.pop(number).end(ObservedStatus(value))
+                for record in RECORD.iter_unpack(data[:whole]):
+                    self.handle(*record)
                 data = data[whole:]
         self.close()
 
-    def close(self) -> None:
+    def close(self, status: int = LOST) -> None:
         """Mark the helper and its nodes as ended."""
-        self.is_alive = False
         self._control.close()
-        self.is_ready.set()
-        self._answered.set()
-        for child in self._children.values():
-            child.end(_LOST)
-        self._children.clear()
+        super().close(status)
 
     async def send_path(self, path: bytes) -> None:
         """Send the import path, which the helper reads first."""
@@ -145,57 +102,28 @@ class _Server:
             while path:
                 path = path[await self._control.send(path) :]
 
-    async def fork(self, theirs: socket.socket) -> tuple[int, _Child]:
-        """Fork a node with the descriptor `theirs`."""
-        number, child = next(self._numbers), _Child()
-        self._children[number] = child
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))]
+    async def send(self, records: bytes) -> None:
+        await self._control.send(records)
+
+    async def fork(self, ours: socket.socket, theirs: socket.socket) -> ForkedNode:
+        """Fork a node with the socket `theirs`, the other end of `ours`, which is closed if that fails."""
+        line = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         try:
-            async with self._sending:
-                await self._control.sendmsg([RECORD.pack(b"F", number, 0)], rights)
-        except trio.Cancelled:  # it has not been sent
-            self._children.pop(number, None)
+            with theirs:
+                return await self.request_fork(line, theirs)
+        except BaseException:
+            ours.close()
             raise
-        except (OSError, trio.ClosedResourceError) as exc:
-            self._children.pop(number, None)  # `close` may have been here before
-            raise SpawnError(f"the fork server can't start a node: {explain_failure(exc)}") from exc
-        return number, child
 
-    async def kill(self, number: int) -> None:
-        """Kill a node's process, and wait for an answer."""
-        await self._ask(RECORD.pack(b"K", number, 0))
+    async def send_fork(self, node: ForkedNode, theirs: Any) -> None:
+        """Send the request to fork `node`, with the descriptor of its end."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))]
+        await self._control.sendmsg([RECORD.pack(b"F", node.number, 0)], rights)
 
-    async def stop(self, number: int, child: _Child, grace_s: float) -> None:
-        """Wait for the end of a stopping node; kill it when it takes longer than `grace_s`.
-
-        A helper that doesn't answer meanwhile, stopped by SIGSTOP perhaps, is killed, and its nodes with it.
-        """
-        answers = False
-        with trio.move_on_after(grace_s):
-            await self._ask()
-            answers = True
-            await child.ended.wait()
-        if child.status is None and answers:
-            answers = False
-            _log.warning("a forked node did not stop and is killed")
-            with trio.move_on_after(KILL_AFTER_S):
-                await self.kill(number)
-                answers = True
-                await child.ended.wait()
-        if child.status is None and not answers:
-            _log.warning("the fork server does not answer, and is killed")
-            await kill_child(self._process)
-            self.close()
-        elif child.status is None:
-            _log.error("a forked node has been killed, and doesn't end")
-
-    async def _ask(self, request: bytes = b"") -> None:
-        """Send a request, and wait until the helper has handled it, or has ended."""
-        answered = self._answered
-        with contextlib.suppress(OSError, trio.ClosedResourceError):
-            async with self._sending:
-                await self._control.send(request + RECORD.pack(b"A", 0, 0))
-            await answered.wait()
+    def hang_up(self, node: ForkedNode) -> bytes:
+        assert isinstance(node.line, trio.SocketStream)
+        node.line.socket.close()
+        return b""
 
 
 class ForkServerLauncher:
@@ -244,7 +172,7 @@ class ForkServerLauncher:
         finally:
             server.close()
             with trio.CancelScope(shield=True):
-                with trio.move_on_after(_END_S):
+                with trio.move_on_after(END_S):
                     await process.wait()
                 if process.returncode is None:
                     await kill_child(process)
@@ -271,32 +199,9 @@ class ForkServerLauncher:
         await self.prewarm()
         server = self._server
         assert server is not None
-        ours, theirs = _socket_pair()
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-        try:
-            with theirs:
-                number, child = await server.fork(theirs)
-        except BaseException:
-            ours.close()
-            raise
-
-        async def ended() -> int:
-            await server.kill(number)
-            await child.ended.wait()
-            if child.failure is not None:
-                raise SpawnError(f"the node did not boot: can't fork: {child.failure}")
-            return child.status or 0
-
-        try:
-            with contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(encode_line(boot_for(config, knows_path=import_path() == server.path)))
-            task_status.started(await address_from(stream.receive_some, ended))
-            await child.ended.wait()
-            return 0 if child.status is None else child.status
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
-                await server.stop(number, child, config.stop_grace_s + KILL_AFTER_S)
+        node = await server.fork(*_socket_pair())
+        boot = boot_for(config, knows_path=import_path() == server.path)
+        return await server.supervise(node, boot, task_status, config.stop_grace_s)
 
 
 async def _open_server(control: socket.socket, needs: Needs) -> tuple[trio.Process, bytes]:

@@ -12,12 +12,14 @@ from trionet.log_limits import limited_log
 from trionet.nurseries import open_plain_nursery
 
 from . import forkserver
+from .connections import Connections
 from .forkserver import ForkServerLauncher
 from .ssh import SSHLauncher
 from .subprocess import SubprocessLauncher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
@@ -51,6 +53,7 @@ class Launchers:
 
     def __init__(self, nursery: trio.Nursery, needs: forkserver.Needs) -> None:
         self._forkserver = ForkServerLauncher(nursery, needs)
+        self._connections = Connections(nursery, needs)
         self._by_name: dict[str, Launcher] = {
             "forkserver": _ForkServerOrSubprocess(self._forkserver, SubprocessLauncher()),
             "subprocess": SubprocessLauncher(),
@@ -76,6 +79,11 @@ class Launchers:
     def close(self) -> None:
         """End the helper processes."""
         self._forkserver.close()
+        self._connections.close()
+
+    def passed(self) -> AbstractContextManager[None]:
+        """Have the launchers of nodes that the block starts share this node's connections to other machines."""
+        return self._connections.passed()
 
     async def prewarm(self) -> None:
         """Start the fork server ahead of time, on platforms that have one."""

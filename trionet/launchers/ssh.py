@@ -1,59 +1,58 @@
-"""A node on another machine, started by the system's OpenSSH client."""
+"""Nodes on another machine, started by the system's OpenSSH client."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import tempfile
-from collections.abc import Sequence
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
 from trionet.errors import MalformedRequest, SpawnError
-from trionet.log_limits import about, limited_log
 
-from .base import explain_status
-from .output import is_output_named
-from .subprocess import supervise
-from .supervised import Boot
+from .connections import open_connections
+from .detached_ssh import start_detached
+from .ssh_connection import SSHPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
 __all__ = ["SSHLauncher"]
-
-_log = limited_log(__name__)
-
-_BROKEN = 255
-"""The exit status of ``ssh`` for its own failures."""
-
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
-"""The exit statuses of a shell that can't run a command (POSIX, "Exit Status for Commands")."""
 
 # No prompts, which would hang; a time limit for the connection; and a dead network is detected within a minute.
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
 
 class SSHLauncher:
-    """Starts ``trionet-node`` on another machine, and sends the configuration through the connection.
+    """Starts nodes on another machine, where ``trionet-node`` is installed.
 
-    When the connection ends, for any reason, the node stops.
+    A spawner logs in there once: all its nodes with equal arguments share one connection, which the first start opens.
+    When the connection ends, for any reason, the nodes stop, and the next start opens another one. Configurations go
+    through the connection. A detached node has a login of its own.
 
     Args:
         host: a name of ``ssh``'s configuration, or ``user@host``.
         command: the remote command of ``trionet-node``.
         options: further arguments of ``ssh``, such as ``["-i", "key"]``.
+        cwd: the working directory of the nodes, and the first place that they import from; ``~`` is the home over
+            there. None: that of the login, from which nothing is imported.
+        env: environment variables of the nodes, on top of those of the login. They go through the connection.
 
     Raises:
         MalformedRequest: an argument is invalid.
     """
 
-    def __init__(self, host: str, *, command: Sequence[str] = ("trionet-node",), options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        host: str,
+        *,
+        command: Sequence[str] = ("trionet-node",),
+        options: Sequence[str] = (),
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         if not isinstance(host, str) or not host:
             raise MalformedRequest(f"host is a name of ssh's configuration or user@host, not {host!r:.80}")
         command, options = _words("command", command), _words("options", options)
@@ -61,37 +60,45 @@ class SSHLauncher:
             raise MalformedRequest("command is the remote command line of trionet-node; it is empty")
         # The first one of a name has priority, so the user's precede ours.
         ours = [word for option in _OPTIONS for word in ("-o", option)]
-        remote = shlex.join([*command, "--supervised"])
-        self._host = host
-        self._hints = {
-            _NOT_FOUND: f"{command[0]} isn't on the PATH that a login without terminal has on {host}",
-            _NOT_EXECUTABLE: f"{command[0]} can't be executed on {host}",
-        }
-        self._ssh = ["ssh", "-T", *options, *ours]
-        self._there = ["--", host, remote]
+        self._login = SSHPlace(
+            host=host,
+            ssh=("ssh", "-T", *options, *ours),
+            command=tuple(command),
+            there=("--", host, shlex.join([*command, "--supervised-many"])),
+            cwd=_directory(cwd),
+            env=_variables(env),
+        )
+
+    @property
+    def command_line(self) -> list[str]:
+        """The command that logs in, for display."""
+        return [*self._login.ssh, *self._login.there]
+
+    async def connect(self) -> None:
+        """Log in, unless that is done already; for launchers that wrap this one, within their `start`.
+
+        Raises:
+            SpawnError: there is no connection, or nodes can't be started there; the text is the reason.
+        """
+        async with open_connections() as connections:
+            await connections.get(self._login)
 
     async def start(
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
-        with _open_log() as (log, name):
-            ours = ["-E", name] if name else []
-            boot = Boot(config, is_output_named=is_output_named())
+        if config.detach:
+            return await start_detached(self._login, config, task_status)
+        async with open_connections() as connections:
+            connection = await connections.get(self._login)
+            connection.check_code()
             try:
-                status = await supervise([*self._ssh, *ours, *self._there], boot, task_status)
-            except SpawnError as exc:
-                if exc.__cause__ is not None:  # the node's own reason
-                    raise
-                hints = [text for status, text in self._hints.items() if exc.text.endswith(explain_status(status))]
-                raise SpawnError("; ".join([exc.text, *hints, *_lines(log)])) from None
-            if status == _BROKEN:
-                _log.warning(
-                    "the connection to %s broke: %s",
-                    self._host,
-                    "; ".join(_lines(log)),
-                    extra=about(self._host, host=self._host),
-                )
-            return status
+                node = await connection.fork()
+            except SpawnError:  # it has broken, unnoticed
+                connection = await connections.get(self._login)
+                node = await connection.fork()
+            return await connection.boot(node, config, task_status)
+        raise AssertionError
 
 
 def _words(name: str, words: object) -> list[str]:
@@ -101,24 +108,23 @@ def _words(name: str, words: object) -> list[str]:
     return list(words)
 
 
-@contextmanager
-def _open_log() -> Generator[tuple[IO[bytes] | None, str]]:
-    """Open a file for ssh's own messages, apart from the node's output; yield it and its name, or None and no name."""
-    try:
-        log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="trionet-ssh-")  # noqa: SIM115  closed below
-        name = log.name
-    except OSError:  # no folder is writable
-        try:
-            log = os.fdopen(os.memfd_create("trionet-ssh"), "rb")
-            name = f"/proc/{os.getpid()}/fd/{log.fileno()}"
-        except (OSError, AttributeError):  # not on Linux: the messages go to standard error
-            yield None, ""
-            return
-    with log:
-        yield log, name
+def _directory(cwd: object) -> str | None:
+    if cwd is None:
+        return None
+    text = os.fspath(cwd) if isinstance(cwd, str | os.PathLike) else cwd
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise MalformedRequest(f"cwd is the path of a directory on the other machine, not {cwd!r:.80}")
+    return text
 
 
-def _lines(log: IO[bytes] | None) -> list[str]:
-    text = b"" if log is None else log.read()
-    lines = (line.strip() for line in text.decode(errors="replace").splitlines())
-    return [line for line in lines if line and not line.startswith("Warning:")]
+def _variables(env: object) -> tuple[tuple[str, str], ...]:
+    if env is None:
+        return ()
+    if not isinstance(env, Mapping):
+        raise MalformedRequest(f"env maps the names of environment variables to texts; it is {env!r:.80}")
+    for name, value in env.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise MalformedRequest(f"env: {name!r:.80} is no name of an environment variable")
+        if not isinstance(value, str) or "\0" in value:  # perhaps a secret
+            raise MalformedRequest(f"env: the value of {name!r:.80} is no text, but of type {type(value).__name__}")
+    return tuple(sorted(env.items()))

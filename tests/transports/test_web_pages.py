@@ -151,7 +151,7 @@ async def test_a_flood_of_questions_takes_one_thread_and_a_document_is_made_once
         most = max(most, running)
         trio.from_thread.run(trio.sleep, 0.01)
         running -= 1
-        return ("", "text/plain") if path == "/metrics" else b"{}"
+        return (b"", "text/plain") if path == "/metrics" else b"{}"
 
     monkeypatch.setattr("trionet.transports.web_plain_pages._exposition", slow)
     monkeypatch.setattr("trionet.node_pages._document", slow)

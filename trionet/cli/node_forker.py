@@ -1,6 +1,6 @@
 """What the helpers that fork nodes share: they fork, reap, kill and end them.
 
-Such a helper runs no threads and never enters Trio, so that a fork is safe.
+Such a helper runs no threads, and is in no run of Trio any more, so that a fork is safe.
 
 Invariants: every child is reaped and reported; no child outlives this process, its connection to the launcher, or a
 process above it.

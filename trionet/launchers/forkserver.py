@@ -1,8 +1,8 @@
 """Nodes forked from a helper process that has imported everything: a few milliseconds each, and little memory.
 
-The helper (`trionet.cli.forkserver`) runs no threads and never enters Trio. Each new node gets one end of a socket
-pair: it receives its configuration through it, sends its report back, and stops when it closes, because this process is
-gone then. The helper reports the exit status of each node.
+The helper (`trionet.cli.forkserver`) runs no threads, and is in no run of Trio when it forks. Each new node gets one
+end of a socket pair: it receives its configuration through it, sends its report back, and stops when it closes, because
+this process is gone then. The helper reports the exit status of each node.
 
 Protocol, over a Unix socket: the records of `trionet.launchers.forked`; to ``F id 0`` the node's end of its socket pair
 is attached.

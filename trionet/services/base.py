@@ -223,10 +223,12 @@ def _marks_of(kind: type) -> list[tuple[str, Mark, Any]]:
     return found
 
 
-@functools.cache
-def _names_of_own(kind: type) -> dict[str, tuple[str, Mark]]:
-    """Return the attributes and marks of one of trionet's own classes, which don't change, by their names."""
+def _names_of(kind: type) -> dict[str, tuple[str, Mark]]:
     return {mark.name: (attribute, mark) for attribute, mark, _ in _marks_of(kind)}
+
+
+_names_of_own: Callable[[type], dict[str, tuple[str, Mark]]] = functools.cache(_names_of)
+"""The attributes and marks of one of trionet's own classes, which don't change, by their names on the wire."""
 
 
 def _attributes_of(service: object) -> dict[str, Any]:

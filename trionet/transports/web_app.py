@@ -88,18 +88,21 @@ def make_app(
     if access is not None:
         _require_proof(app, access, refused, limit_bytes)
 
-    @app.after_request
-    async def add_close_header(response: Response) -> Response:
-        if is_closing() and request.http_version.startswith("1"):
-            response.headers["Connection"] = "close"
-        return response
-
+    _close_when_closing(app, is_closing)
     add_plain_pages(app, plain)
     if pages is not None:
         add_pages(app, pages, handler, config, access)
     _add_calls(app, calls)
     _add_error_handlers(app, limit_bytes)
     return app
+
+
+def _close_when_closing(app: QuartTrio, is_closing: Callable[[], bool]) -> None:
+    @app.after_request
+    async def add_close_header(response: Response) -> Response:
+        if is_closing() and request.http_version.startswith("1"):
+            response.headers["Connection"] = "close"
+        return response
 
 
 def _add_calls(app: QuartTrio, calls: Calls) -> None:

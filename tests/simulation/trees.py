@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trionet import DefiniteError, Node, NodeConfig, OrphanedCall, current_call, rpc
+from trionet import DefiniteError, Node, NodeConfig, OrphanedCall, Replies, current_call, rpc
 from trionet.simulation import (
     Crash,
     Degrade,
@@ -17,7 +17,6 @@ from trionet.simulation import (
     OneWay,
     Partition,
     Pause,
-    Simulation,
     open_cluster,
     run,
 )
@@ -26,7 +25,6 @@ from trionet.templates import tree_calls
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trionet import Replies
     from trionet.simulation import Fault
 
 __all__ = ["Ledger", "Work", "check_trial"]
@@ -106,7 +104,7 @@ async def _trial(seed: int, random: Random, with_faults: bool) -> None:
     ledger = Ledger()
 
     async def start(node: Node) -> None:
-        await node.local.routes.put(Work(node, ledger), "Work")
+        await node.local.routes.put(Work(node, ledger))
 
     count = random.randrange(6, 16)
     network = Network(latency="uniform", latency_s=random.choice(LATENCIES_S))
@@ -116,26 +114,20 @@ async def _trial(seed: int, random: Random, with_faults: bool) -> None:
         caller = sim.nodes[0]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_note_orphans, caller, ledger)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             for _ in range(CALLS):
                 work_s = random.choice((0.0, 0.01, 0.3))
                 if with_faults:
-                    now = sim.now
-                    sim.play(_moved(_faults(random, count, work_s + 0.2), now))
+                    sim.play(list(_faults(random, count, work_s + 0.2)))
                 outcomes.append(await _call(random, caller, ledger, work_s, with_faults))
             await trio.sleep(SETTLE_S)
             nursery.cancel_scope.cancel()
+    assert ledger.begun
     twice = [place for place, times in ledger.begun.items() if times > 1]
     assert not twice, f"these have run twice: {twice}"
     assert not +ledger.running, f"these run on: {ledger.running}"
     for replies in outcomes:
         _check_errors(replies, ledger)
-
-
-def _moved(faults: Iterator[Fault], by_s: float) -> list[Fault]:
-    import msgspec
-
-    return [msgspec.structs.replace(fault, at_s=fault.at_s + by_s) for fault in faults]
 
 
 async def _note_orphans(caller: Node, ledger: Ledger) -> None:
@@ -152,8 +144,6 @@ async def _call(random: Random, caller: Node, ledger: Ledger, work_s: float, wit
     partial = random.random() < 0.5
     wait: Any = random.choice(("all", "all", "first", 3))
     options = caller.all.options(tree=True, partial=partial, wait=wait if len(members) >= 3 else "all")
-    from trionet import Replies
-
     replies: Replies[Any] = Replies({}, {})
     before = set(ledger.begun)
     with trio.CancelScope() as scope:
@@ -162,8 +152,10 @@ async def _call(random: Random, caller: Node, ledger: Ledger, work_s: float, wit
         replies = await options.call(method, work_s)
         is_whole = wait == "all" or len(members) < 3
         assert not (is_whole and replies.values.keys() | replies.errors.keys() != members.keys()), "the map has a hole"
-        assert is_whole or len(replies.values) >= (1 if wait == "first" else 3) or (
-            replies.values.keys() | replies.errors.keys() == members.keys()
+        assert (
+            is_whole
+            or len(replies.values) >= (1 if wait == "first" else 3)
+            or (replies.values.keys() | replies.errors.keys() == members.keys())
         ), "there are too few values"
     ids = {call_id for _, call_id in set(ledger.begun) - before}
     if not with_faults:
@@ -186,6 +178,3 @@ def _check_errors(replies: Replies[Any], ledger: Ledger) -> None:
     for error in replies.errors.values():
         if isinstance(error, DefiniteError):
             assert not ledger.begun[str(error.node), call_id], f"a call has run that has surely not: {error!r}"
-
-
-def _unused(_: Simulation) -> None: ...

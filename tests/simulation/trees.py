@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ledger", "Work", "check_trial"]
 
-SETTLE_S = 120.0
+SETTLE_S = 70.0
 CALLS = 4
 LATENCIES_S = (0.0005, 0.01, 0.05)
 

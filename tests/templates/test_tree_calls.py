@@ -280,7 +280,9 @@ async def test_when_a_member_on_the_way_ends_the_answers_of_ended_runs_come_and_
                 found.append(await town.tree.call(Shop.wait))
 
             nursery.start_soon(call)
-            await wait_until(lambda: all(shop.calls for shop in town.shops))
+            await wait_until(
+                lambda: all(shop.calls and shop.running == (shop is town.shop(head)) for shop in town.shops)
+            )
             town.fabric.crash(head.address)
         (replies,) = found
         assert {sid: type(error) for sid, error in replies.errors.items()} == {head.sid: ConnectionLost}

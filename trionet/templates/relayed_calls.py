@@ -111,7 +111,7 @@ class RelayedCalls(Template):
             way: the principals of the members that have forwarded it before the one that calls here.
         """
         incoming = _Incoming(call, way)
-        incoming.check(self)
+        incoming.check(self, is_run_here=False)
         return list(await self._remembered.recall(incoming.key))
 
     @property
@@ -121,8 +121,9 @@ class RelayedCalls(Template):
         return self._runs
 
     async def _run(self, incoming: _Incoming, ticket: Any = None) -> Any:
-        incoming.check(self)
-        return await self._remembered.run(incoming.key, ticket, incoming.begin)
+        runs = self._remembered
+        incoming.check(self, is_run_here=incoming.key not in runs)
+        return await runs.run(incoming.key, ticket, incoming.begin)
 
 
 class _Incoming:
@@ -146,13 +147,19 @@ class _Incoming:
         self.onward: list[str] = [*way, *([] if received.forwarder is None else [str(received.forwarder)])]
         self.key: object = (self.call.id, self.call.caller, received.principal)
 
-    def check(self, template: RelayedCalls) -> None:
-        """Raise the error of the router unless all that have forwarded the call may make it."""
+    def check(self, template: RelayedCalls, *, is_run_here: bool) -> None:
+        """Raise the error of the router unless all that have forwarded the call may make it.
+
+        Args:
+            template: has the router.
+            is_run_here: whether the call is to run, for which the router checks whoever has sent it here.
+        """
         self._router = template.context.local.comm.router
-        if self._way:
-            named = self._decoded(with_args=False)
-            for principal in self._way:
-                self._router.permitted(msgspec.structs.replace(named, forwarder=principal))
+        if is_run_here and not self._way:
+            return
+        named = self._decoded(with_args=False)
+        for forwarder in (*self._way, *(() if is_run_here else (self._received.forwarder,))):
+            self._router.permitted(msgspec.structs.replace(named, forwarder=forwarder))
 
     def _codec(self) -> Codec:
         return JSON if self.call.is_json else MESSAGEPACK

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trionet.services.comm import Comm
     from trionet.transports.base import Request
 
-__all__ = ["call_tree", "from_own"]
+__all__ = ["TreeCall", "call_tree", "from_own"]
 
 _CLOCKS_DIFFER: float = 1.001
 """How much faster the clock of one node may be than that of another."""
@@ -77,7 +77,7 @@ async def call_tree(
     with span_of(comm, gid, request, len(members)) as span:
         traced = request if span is None else span.traced(request)
         try:
-            await _TreeCall(comm, members, traced, outcomes, convert).run(arity)
+            await TreeCall(comm, members, traced, outcomes, convert).run(arity)
         except trio.Cancelled as exc:
             if not partial or exc.source != "deadline":
                 raise
@@ -88,7 +88,7 @@ async def call_tree(
         return replies
 
 
-class _TreeCall:
+class TreeCall:
     """One call along a tree."""
 
     def __init__(

@@ -168,6 +168,7 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "local diagnosis.survey": ("local/diagnosis/survey", lambda _: [], "local/diagnosis/examine"),
     "local diagnosis.overview": ("local/diagnosis/overview", lambda _: [], "local/diagnosis/figures"),
     "group comm.send": ("all/comm/send", lambda _: [[], TARGET], "local/probe/change"),
+    "group comm.send along a tree": ("all/comm/send?tree=true", lambda _: [[], TARGET], "local/probe/change"),
     "remote group comm.send": (
         "local/comm/send",
         lambda far: [[[], TARGET], remote_of(far, gid="all", service="comm", method="send")],
@@ -244,6 +245,7 @@ NOT_FORWARDING = {
     "local kept": {"keep", "end", "held", "remove"},
     # The members exchange what they know of keys in their own names: whoever may change them at one may at all.
     "local keys": {"status", "use", "retire", "reload", "rollout", "take_step", "exchange", "give"},
+    "group comm": {"relay", "answer", "recall"},  # for nodes alone: see the tests of calls along a tree
     "group settings": {"put", "del", "get", "items", "wait"},  # a map that merges: checked where it is written
 }
 

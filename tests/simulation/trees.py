@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 import trio.lowlevel
 
-from trionet import DefiniteError, Node, NodeConfig, OrphanedCall, current_call, rpc
+from trionet import DefiniteError, Node, NodeConfig, OrphanedCall, Replies, current_call, rpc
 from trionet.simulation import (
     Crash,
     Degrade,
@@ -18,7 +18,6 @@ from trionet.simulation import (
     OneWay,
     Partition,
     Pause,
-    Simulation,
     open_cluster,
     run,
 )
@@ -27,12 +26,11 @@ from trionet.templates import tree_calls
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trionet import Replies
     from trionet.simulation import Fault
 
 __all__ = ["Ledger", "Work", "check_trial"]
 
-SETTLE_S = 120.0
+SETTLE_S = 70.0
 CALLS = 4
 LATENCIES_S = (0.0005, 0.01, 0.05)
 
@@ -107,7 +105,7 @@ async def _trial(seed: int, random: Random, with_faults: bool) -> None:
     ledger = Ledger()
 
     async def start(node: Node) -> None:
-        await node.local.routes.put(Work(node, ledger), "Work")
+        await node.local.routes.put(Work(node, ledger))
 
     count = random.randrange(6, 16)
     network = Network(latency="uniform", latency_s=random.choice(LATENCIES_S))
@@ -121,22 +119,16 @@ async def _trial(seed: int, random: Random, with_faults: bool) -> None:
             for _ in range(CALLS):
                 work_s = random.choice((0.0, 0.01, 0.3))
                 if with_faults:
-                    now = sim.now
-                    sim.play(_moved(_faults(random, count, work_s + 0.2), now))
+                    sim.play(list(_faults(random, count, work_s + 0.2)))
                 outcomes.append(await _call(random, caller, ledger, work_s, with_faults))
             await trio.sleep(SETTLE_S)
             nursery.cancel_scope.cancel()
+    assert ledger.begun
     twice = [place for place, times in ledger.begun.items() if times > 1]
     assert not twice, f"these have run twice: {twice}"
     assert not +ledger.running, f"these run on: {ledger.running}"
     for replies in outcomes:
         _check_errors(replies, ledger)
-
-
-def _moved(faults: Iterator[Fault], by_s: float) -> list[Fault]:
-    import msgspec
-
-    return [msgspec.structs.replace(fault, at_s=fault.at_s + by_s) for fault in faults]
 
 
 async def _note_orphans(caller: Node, ledger: Ledger) -> None:
@@ -153,8 +145,6 @@ async def _call(random: Random, caller: Node, ledger: Ledger, work_s: float, wit
     partial = random.random() < 0.5
     wait: Any = random.choice(("all", "all", "first", 3))
     options = caller.all.options(tree=True, partial=partial, wait=wait if len(members) >= 3 else "all")
-    from trionet import Replies
-
     replies: Replies[Any] = Replies({}, {})
     before = set(ledger.begun)
     with trio.CancelScope() as scope:
@@ -189,6 +179,3 @@ def _check_errors(replies: Replies[Any], ledger: Ledger) -> None:
     for error in replies.errors.values():
         if isinstance(error, DefiniteError):
             assert not ledger.begun[str(error.node), call_id], f"a call has run that has surely not: {error!r}"
-
-
-def _unused(_: Simulation) -> None: ...

@@ -109,7 +109,7 @@ def _packed(address: NodeAddress) -> bytes:
         parsed = ipaddress.ip_address(ip)
     except ValueError:
         parsed = None
-    if parsed is None or str(parsed) != ip:  # it has another form, which has another SID
+    if parsed is None or str(parsed) != ip or "%" in ip:  # it has another form, which has another SID, or a zone
         name = ip.encode()
         return bytes((_NAME, len(name))) + name + port
     return bytes((_V4 if parsed.version == 4 else _V6,)) + parsed.packed + port  # noqa: PLR2004  it is IPv4

@@ -78,6 +78,9 @@ class RelayedRuns:
         self._forgotten = 0
         self._sure_since = now_ns()
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._running or key in self._ended
+
     def __len__(self) -> int:
         return len(self._running) + len(self._ended)
 
@@ -92,7 +95,7 @@ class RelayedRuns:
         Raises:
             ConnectionLost: it has run, and the answer is lost; or the ticket does not hold any more.
         """
-        if key in self._running or key in self._ended:
+        if key in self:
             return await self._answer_of(key)
         if ticket is not None and not self._holds(ticket):
             raise ConnectionLost(_UNKNOWN)
@@ -117,7 +120,7 @@ class RelayedRuns:
         Raises:
             ConnectionLost: it has run, and the answer is lost.
         """
-        if key in self._running or key in self._ended:
+        if key in self:
             return await self._answer_of(key), 0.0, []
         return None, (self._now_ns() - self._sure_since) / 1e9, [self._life, self._count]
 

@@ -7,6 +7,7 @@ deadline. It runs once: see `RelayedRuns`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,11 @@ _BATCH_BYTES: Final = 32 * 1024
 
 _ERROR_BYTES: Final = 256
 
+_PAUSES: Final = 8
+"""How much shorter the pauses between items are than the time that the answers have taken so far."""
+
+_MOST_PAUSE_S: Final = 0.002
+
 
 class RelayedCalls(Template):
     """Answers relayed calls; for nodes only, which call these methods by the group ``all``."""
@@ -65,7 +71,8 @@ class RelayedCalls(Template):
         incoming = _Incoming(call, way)
         if type(arity) is not int or arity < 1:
             raise MalformedRequest(f"the arity of a tree is a number from 1 on, not {arity!r:.80}")
-        addresses, rising, comm = unpacked_members(members), _Rising(), self.context.local.comm
+        addresses, comm = unpacked_members(members), self.context.local.comm
+        rising = _Rising(len(addresses) + 1)
         if len(incoming.onward) > MOST_RELAYS:
             raise MalformedRequest(f"a call is relayed by {MOST_RELAYS} members at most: use a greater arity")
         base = msgspec.structs.replace(comm.prepare([], {}, RELAYING["relay"]), id=incoming.call.id)
@@ -77,14 +84,10 @@ class RelayedCalls(Template):
             except TrionetError as exc:
                 rising.put(0, None, exc.with_traceback(None))
 
-        async def run_there() -> None:
-            await relaying.run()
-            rising.expect(len(addresses) + 1)
-
         with comm.raising_orphans("raise", base):
             async with open_background_nursery() as nursery:
                 nursery.start_soon(run_here)
-                nursery.start_soon(run_there)
+                nursery.start_soon(relaying.run)
                 while batch := await rising.batch():
                     yield batch
 
@@ -108,7 +111,7 @@ class RelayedCalls(Template):
             way: the principals of the members that have forwarded it before the one that calls here.
         """
         incoming = _Incoming(call, way)
-        incoming.check(self)
+        incoming.check(self, is_run_here=False)
         return list(await self._remembered.recall(incoming.key))
 
     @property
@@ -118,8 +121,9 @@ class RelayedCalls(Template):
         return self._runs
 
     async def _run(self, incoming: _Incoming, ticket: Any = None) -> Any:
-        incoming.check(self)
-        return await self._remembered.run(incoming.key, ticket, incoming.begin)
+        runs = self._remembered
+        incoming.check(self, is_run_here=incoming.key not in runs)
+        return await runs.run(incoming.key, ticket, incoming.begin)
 
 
 class _Incoming:
@@ -143,13 +147,19 @@ class _Incoming:
         self.onward: list[str] = [*way, *([] if received.forwarder is None else [str(received.forwarder)])]
         self.key: object = (self.call.id, self.call.caller, received.principal)
 
-    def check(self, template: RelayedCalls) -> None:
-        """Raise the error of the router unless all that have forwarded the call may make it."""
+    def check(self, template: RelayedCalls, *, is_run_here: bool) -> None:
+        """Raise the error of the router unless all that have forwarded the call may make it.
+
+        Args:
+            template: has the router.
+            is_run_here: whether the call is to run, for which the router checks whoever has sent it here.
+        """
         self._router = template.context.local.comm.router
-        if self._way:
-            named = self._decoded(with_args=False)
-            for principal in self._way:
-                self._router.permitted(msgspec.structs.replace(named, forwarder=principal))
+        if is_run_here and not self._way:
+            return
+        named = self._decoded(with_args=False)
+        for forwarder in (*self._way, *(() if is_run_here else (self._received.forwarder,))):
+            self._router.permitted(msgspec.structs.replace(named, forwarder=forwarder))
 
     def _codec(self) -> Codec:
         return JSON if self.call.is_json else MESSAGEPACK
@@ -200,13 +210,22 @@ class _Incoming:
 
 
 class _Rising:
-    """The answers that a member is to stream up, in the order in which they have come."""
+    """The answers that a member is to stream up, in the order in which they have come.
 
-    def __init__(self) -> None:
+    The first one is streamed at once. After that, those that come within a pause are streamed together: messages cost
+    their receiver more than answers, and a caller gets the answers of all. The pause is short against the time that
+    the answers take.
+    """
+
+    def __init__(self, expected: int) -> None:
+        """Expect an entry of each of `expected` members."""
         self._entries: list[list[Any]] = []
         self._came = trio.Event()
+        self._all_came = trio.Event()
         self._given = 0
-        self._expected: int | None = None
+        self._expected = expected
+        self._begun_at = trio.current_time()
+        self._next_at = -math.inf
 
     def take(self, place: int, answer: Any, *, is_asked_here: bool) -> None:
         """Handle the answer of a member; see `Taker`."""
@@ -222,19 +241,20 @@ class _Rising:
         """Add an entry."""
         self._entries.append([place, answer, error])
         self._came.set()
-
-    def expect(self, count: int) -> None:
-        """Handle that there are no more entries than `count`."""
-        self._expected = count
-        self._came.set()
+        if self._given + len(self._entries) == self._expected:
+            self._all_came.set()
 
     async def batch(self) -> list[Any]:
-        """Return the next entries, as soon as there are any; nothing after the last one."""
-        while not self._entries:
-            if self._given == self._expected:
-                return []
+        """Return the next entries; nothing after the last one."""
+        if self._given == self._expected:
+            return []
+        if not self._entries:
             self._came = trio.Event()
             await self._came.wait()
+        with trio.move_on_at(self._next_at):
+            await self._all_came.wait()
+        now = trio.current_time()
+        self._next_at = now + min(_MOST_PAUSE_S, (now - self._begun_at) / _PAUSES)
         size, count = 0, 0
         for _, answer, error in self._entries:
             size += _ERROR_BYTES if error is not None else size_of(answer)

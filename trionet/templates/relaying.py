@@ -48,14 +48,16 @@ class Taker(Protocol):
 class Relaying:
     """Sends a call to some members, and by way of some of them to the others.
 
-    Args:
+    Attributes:
         comm: sends it.
+        taker: takes the answers.
+
+    Args:
         call: the call.
         members: whom to call; a place is an index in it.
         arity: into how many runs they are divided.
         way: the principals of the members that have forwarded it so far.
         base: a request that has the id, the depth and the principal of those to send.
-        taker: takes the answers.
     """
 
     def __init__(
@@ -68,13 +70,13 @@ class Relaying:
         base: Request,
         taker: Taker,
     ) -> None:
-        self._comm = comm
+        self.comm: Comm = comm
         self._plain = call.plain()
         self._members = members
         self._arity = arity
         self._way = way
         self._base = base
-        self._taker = taker
+        self.taker: Taker = taker
 
     async def run(self) -> None:
         """Send it, and wait for all that becomes of it."""
@@ -86,11 +88,11 @@ class Relaying:
                 else:
                     nursery.start_soon(self._follow, begin, end)
             if alone:
-                await self._ask(alone)
+                await self.ask(alone)
 
     def request(self, method: str, *args: Any) -> Request:
         """Return the request that calls a method of `RELAYING` with this call and more arguments."""
-        comm, remote, blobs = self._comm, RELAYING[method], list[bytes]()
+        comm, remote, blobs = self.comm, RELAYING[method], list[bytes]()
         return msgspec.structs.replace(
             self._base,
             gid=remote.gid,
@@ -102,39 +104,39 @@ class Relaying:
             blobs=blobs,
         )
 
-    async def _ask(self, places: list[int]) -> None:
+    async def ask(self, places: list[int]) -> None:
         """Call the members at some places, which have no rest."""
         request = self.request("answer")
 
         def call(node: NodeAddress) -> Awaitable[Any]:
-            return self._comm.call_unrecorded(node, request)
+            return self.comm.call_unrecorded(node, request)
 
         by_sid = {self._members[place].sid: place for place in places}
         nodes = {sid: self._members[place] for sid, place in by_sid.items()}
-        gathering = Gathering(self._comm, request, is_each_awaited=True)
-        await collect(nodes, call, gathering=gathering, outcomes=_Alone(by_sid, self._taker))
+        gathering = Gathering(self.comm, request, is_each_awaited=True)
+        await collect(nodes, call, gathering=gathering, outcomes=_Alone(by_sid, self.taker))
 
     async def _follow(self, begin: int, end: int) -> None:
         """Call the first member of a run, which calls the rest, and take the answers that it streams."""
         head, left = self._members[begin], dict.fromkeys(range(end - begin))
         rest = packed_members(self._members[begin + 1 : end])
         try:
-            async with self._comm.open_items_unrecorded(head, self.request("relay", rest, self._arity)) as batches:
+            async with self.comm.open_items_unrecorded(head, self.request("relay", rest, self._arity)) as batches:
                 async for batch in batches:
                     for place, answer, error in entries_of(batch):
                         if place not in left:
                             raise ConnectionLost("it has relayed an answer of nobody, or two of one member")
                         del left[place]
                         if error is None:
-                            self._taker.take(begin + place, checked(answer), is_asked_here=place == 0)
+                            self.taker.take(begin + place, checked(answer), is_asked_here=place == 0)
                         else:
-                            self._taker.take_failure(begin + place, error, is_asked_here=False)
+                            self.taker.take_failure(begin + place, error, is_asked_here=False)
             failure: TrionetError = ConnectionLost("it has relayed no answer of this member")
         except TrionetError as exc:
             failure = _without_traceback(exc)
         for place in left:
             error = failure if place == 0 else _by_way_of(head, failure)
-            self._taker.take_failure(begin + place, error, is_asked_here=place == 0)
+            self.taker.take_failure(begin + place, error, is_asked_here=place == 0)
 
 
 class _Alone(Outcomes):
@@ -143,18 +145,18 @@ class _Alone(Outcomes):
     def __init__(self, places: dict[SID, int], taker: Taker) -> None:
         super().__init__(None)
         self._places = places
-        self._taker = taker
+        self.taker = taker
 
     def note(self, sid: SID, value: Any, error: TrionetError | None) -> None:
         """Handle the answer of a member, or why there is none."""
         place = self._places[sid]
         if error is None:
             try:
-                self._taker.take(place, checked(value), is_asked_here=True)
+                self.taker.take(place, checked(value), is_asked_here=True)
             except ConnectionLost as exc:
                 error = exc
         if error is not None:
-            self._taker.take_failure(place, _without_traceback(error), is_asked_here=True)
+            self.taker.take_failure(place, _without_traceback(error), is_asked_here=True)
 
 
 def checked(answer: Any) -> list[Any]:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trionet.services.comm import Comm
     from trionet.transports.base import Request
 
-__all__ = ["call_tree"]
+__all__ = ["TreeCall", "call_tree", "from_own"]
 
 _CLOCKS_DIFFER: float = 1.001
 """How much faster the clock of one node may be than that of another."""
@@ -77,7 +77,7 @@ async def call_tree(
     with span_of(comm, gid, request, len(members)) as span:
         traced = request if span is None else span.traced(request)
         try:
-            await _TreeCall(comm, members, traced, outcomes, convert).run(arity)
+            await TreeCall(comm, members, traced, outcomes, convert).run(arity)
         except trio.Cancelled as exc:
             if not partial or exc.source != "deadline":
                 raise
@@ -88,7 +88,7 @@ async def call_tree(
         return replies
 
 
-class _TreeCall:
+class TreeCall:
     """One call along a tree."""
 
     def __init__(
@@ -106,7 +106,7 @@ class _TreeCall:
         self._begun_ns = comm.counts.now_ns()
         self._begun_at = trio.current_time()
         self._own = {sid: node for sid, node in members.items() if node == comm.own}
-        self._others = _from_own(members, comm.own)
+        self._others = from_own(members, comm.own)
         self._nursery: trio.Nursery
         self._relaying: Relaying
 
@@ -230,7 +230,7 @@ class _TreeCall:
         raise ConnectionLost("its answer can't be read here")
 
 
-def _from_own(members: Mapping[SID, NodeAddress], own: NodeAddress) -> list[tuple[SID, NodeAddress]]:
+def from_own(members: Mapping[SID, NodeAddress], own: NodeAddress) -> list[tuple[SID, NodeAddress]]:
     """Return the other members, in the order of their SIDs and from that of `own` on.
 
     So each caller has another tree, and the same one for all its calls, whose links are there.

@@ -33,8 +33,8 @@ _PROMPT_SHARE: Final = 0.5
 hops, instead of a few intervals. The packets are as many in all, as each statement is sent equally often."""
 
 _LEAVE_INTERVALS: Final = 10
-_LATE_TIMES: Final = 4
-_MOST_INTERVALS: Final = 5
+_LATE_TIMES: Final = 10
+_MOST_INTERVALS: Final = 10
 """A node whose timer is late shares its processor with many. So it waits for `_LATE_TIMES` times as long as it was late
 in addition, `_MOST_INTERVALS` at most: fewer packets, each with more news, until there is time again."""
 
@@ -56,15 +56,15 @@ class Broadcaster:
         self._leave_ends_at = math.inf
         self.is_left: bool = False
 
-    def put(self, statement: Statement, *, is_urgent: bool = False) -> None:
-        """Spread a statement, before all other news if it is urgent."""
-        self._context.news.put(statement, is_urgent=is_urgent)
+    def put(self, statement: Statement, *, is_urgent: bool = False, is_new: bool = False) -> None:
+        """Spread a statement, before all other news if it is urgent; `is_new`: the first one about its member."""
+        self._context.news.put(statement, is_urgent=is_urgent, is_new=is_new)
         if self._timer is None:
             self._send_after(self._context.profile.gossip_interval_s)
 
-    def put_change(self, statement: Statement) -> None:
+    def put_change(self, statement: Statement, *, is_new: bool) -> None:
         """Spread a statement that changes a member; a suspicion or failure at once, and to more members than others."""
-        self.put(statement)
+        self.put(statement, is_new=is_new)
         if statement.state in (State.SUSPECT, State.DEAD) and not self._is_wide and self._timer is not None:
             self._is_wide = True
             self._timer.cancel()

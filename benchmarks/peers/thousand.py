@@ -107,7 +107,7 @@ class Crowd:
     async def rumor(self) -> Answer:
         """Send a rumor, and wait until it spreads no more."""
         began = time.monotonic()
-        receipt = await self._node.all.gossip.send([], trionet.Remote(service=_TALLY, method="note"))
+        await self._node.all.gossip.send([], trionet.Remote(service=_TALLY, method="note"))
         heard: list[float] = []
         while True:
             await trio.sleep(_QUIET_S)
@@ -115,7 +115,6 @@ class Crowd:
             if not found:
                 break
             heard += found
-        del receipt
         return {"last": max(heard) - began, "reached": len(heard)}
 
     async def call(self, tree: bool = False) -> Answer:
@@ -123,10 +122,11 @@ class Crowd:
         members: Any = self._node.all.options(tree=True) if tree else self._node.all
         began, cpu = time.monotonic(), time.process_time()
         replies = await members.call(Tally.echo, "x" * 100)
+        took = time.monotonic() - began
         return {
-            "took": time.monotonic() - began,
+            "took": took,
             "cpu": time.process_time() - cpu,
-            "values": len(replies.values),
+            "values": len(replies.values) - (self._node.sid in replies.values),
             "errors": [str(error) for error in replies.errors.values()][:3],
         }
 
@@ -143,6 +143,7 @@ class Crowd:
 
 async def main(node: trionet.Node) -> None:
     """Be the worker."""
+    await begin(node)
     await answer_in_trio(Crowd(node, options()["count"]).answer)
 
 

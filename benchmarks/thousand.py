@@ -33,7 +33,6 @@ _REST: Final = 60.0
 _CALLS: Final = 7
 _RUMORS: Final = 3
 _SETTLE_S: Final = 10.0
-_STOP_S: Final = 60.0
 _PER_MEMBER: Final = 1.5
 _MIB: Final = 1024 * 1024
 _COLUMNS: Final = {
@@ -110,13 +109,8 @@ async def _measure(count: int, settings: Settings) -> dict[str, Any]:
             await _ask(worker, count, found)
             await _rest(worker, marked, count, found, settings)
             settings.say(f"thousand: stopping {count:,}")
-            begun = time.monotonic()
-        left = marked.pids(but=os.getpid())
-        while left and time.monotonic() < begun + _STOP_S:
-            await trio.sleep(0.05)
-            left = marked.pids(but=os.getpid())
-        found["stop_s"] = time.monotonic() - begun
-        found["left"] = len(left)
+            found["stop_s"] = (await worker.ask("end", limit_s=_LIMIT_S))["seconds"]
+            found["left"] = len(marked.pids(but=worker.pid))
     finally:
         await marked.kill()
     return found

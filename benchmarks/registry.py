@@ -56,6 +56,7 @@ BENCHMARKS: Final = {
     "cluster": Benchmark("cluster:run_cluster", 900),
     "stops": Benchmark("stops:run_stops", 600, {"rounds": 3}),
     "hosts-real": Benchmark("hosts_real:run_hosts_real", 3600),
+    "thousand": Benchmark("thousand:run_thousand", 900),
     "joins": Benchmark("joins:run_joins", 120),
     "dashboard": Benchmark("dashboard:run_dashboard", 900, {"rounds": 3}),
     "simulation": Benchmark("simulation:run_simulation", 900, {"rounds": 3, "seeds": 20}),

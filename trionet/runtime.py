@@ -27,6 +27,7 @@ from .mistakes import add_hints
 from .node import Node
 from .node_pages import NodePages
 from .nurseries import open_background_nursery, open_plain_nursery
+from .open_files import raise_limit
 from .policy import checked_policy
 from .router import Router
 from .security.live_keys import LiveKeys
@@ -178,6 +179,7 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
     """Run a node and ``main(node, *args)`` in a new Trio run.
 
     Exceptions of `main` are raised unchanged: ``sys.exit(7)`` is exit status 7, and Ctrl-C a ``KeyboardInterrupt``.
+    The soft limit of open files is raised to the hard one.
 
     Args:
         main: an async function.
@@ -193,6 +195,7 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
         TypeError: `main` is not an async function.
     """
     check_runnable(main, args)
+    raise_limit()
     is_open = False
 
     async def run_main() -> T | None:

@@ -70,9 +70,22 @@ async def begin(node: trionet.Node) -> None:
 class Crowd:
     """The first node, and those that it spawns."""
 
-    def __init__(self, node: trionet.Node, count: int) -> None:
-        self._node = node
+    def __init__(self, count: int) -> None:
         self._count = count
+        self._ended = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Be the first node until stopped, and end with the others."""
+        async with trionet.open_node(trionet.NodeConfig(join=[])) as self._node:
+            await begin(self._node)
+            task_status.started()
+            await trio.sleep_forever()
+        self._ended.set()
+
+    async def end(self) -> None:
+        """Stop all."""
+        self._node.stop()
+        await self._ended.wait()
 
     async def answer(self, command: Answer) -> Answer:
         """Obey the runner."""
@@ -107,7 +120,7 @@ class Crowd:
     async def rumor(self) -> Answer:
         """Send a rumor, and wait until it spreads no more."""
         began = time.monotonic()
-        receipt = await self._node.all.gossip.send([], trionet.Remote(service=_TALLY, method="note"))
+        await self._node.all.gossip.send([], trionet.Remote(service=_TALLY, method="note"))
         heard: list[float] = []
         while True:
             await trio.sleep(_QUIET_S)
@@ -115,7 +128,6 @@ class Crowd:
             if not found:
                 break
             heard += found
-        del receipt
         return {"last": max(heard) - began, "reached": len(heard)}
 
     async def call(self, tree: bool = False) -> Answer:
@@ -123,10 +135,11 @@ class Crowd:
         members: Any = self._node.all.options(tree=True) if tree else self._node.all
         began, cpu = time.monotonic(), time.process_time()
         replies = await members.call(Tally.echo, "x" * 100)
+        took = time.monotonic() - began
         return {
-            "took": time.monotonic() - began,
+            "took": took,
             "cpu": time.process_time() - cpu,
-            "values": len(replies.values),
+            "values": len(replies.values) - (self._node.sid in replies.values),
             "errors": [str(error) for error in replies.errors.values()][:3],
         }
 
@@ -141,10 +154,14 @@ class Crowd:
         return {sid: value for sid, value in replies.values.items() if sid != own}
 
 
-async def main(node: trionet.Node) -> None:
+async def main(count: int) -> None:
     """Be the worker."""
-    await answer_in_trio(Crowd(node, options()["count"]).answer)
+    crowd = Crowd(count)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(crowd.run)
+        await answer_in_trio(crowd.answer)
+        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    trionet.run(main, trionet.NodeConfig(join=[], log_level="error"))
+    trio.run(main, options()["count"])

@@ -63,3 +63,28 @@ def test_dropped_news_is_not_sent() -> None:
     news.drop("nobody")
     assert "a" not in news
     assert [statement.name for statement in news.next_statements(1000, 10)] == ["b"]
+
+
+@pytest.mark.parametrize(("count", "most"), [(64, 12.0), (200, 8.0), (1000, 5.5)])
+def test_the_news_of_very_many_new_members_is_sent_less_often(count: int, most: float) -> None:
+    news, times = Dissemination(4), dict[str, int]()
+    for number in range(count):
+        news.put(alive(f"m{number}"), is_new=True)
+    while taken := news.next_statements(1400, 999):
+        for statement in taken:
+            times[statement.name] = times.get(statement.name, 0) + 1
+    assert len(times) == count
+    assert 4 <= min(times.values()) <= max(times.values()) <= retransmit_limit(4, 999)
+    assert sum(times.values()) <= most * count
+    assert not news.items
+    assert news.new == 0
+
+
+def test_what_is_no_news_of_a_new_member_is_sent_as_often_as_ever() -> None:
+    news = Dissemination(4)
+    for number in range(500):
+        news.put(alive(f"m{number}"), is_new=True)
+    news.put(stated("x", State.SUSPECT), is_urgent=True)
+    sent = [statement.name for _ in range(400) for statement in news.next_statements(1400, 999)]
+    assert sent.count("x") == retransmit_limit(4, 999)
+    assert retransmit_limit(4, 999) > sent.count("m0") >= 4

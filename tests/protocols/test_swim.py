@@ -386,13 +386,31 @@ def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> 
     assert mux.dropped.oversized == 1
 
 
-@pytest.mark.parametrize(("late_s", "most", "least"), [(0.0, 16, 14), (0.05, 9, 7), (3.0, 5, 1)])
-def test_a_node_whose_timers_are_late_sends_its_news_in_fewer_packets(late_s: float, most: int, least: int) -> None:
-    core = swim("a", *(f"m{number}" for number in range(1, 100)))
-    for number in range(200, 300):
-        core.receive("m1", alive(f"m{number}"), 0.1)
-    times: set[float] = set()
-    while (due := core.next_deadline()) < 3.2:
+def news_times(core: Swim, until: float, late_s: float = 0.0) -> list[float]:
+    """Run a core's timers, each `late_s` late; return when it sends packets of news alone."""
+    times: dict[float, None] = {}
+    while (due := core.next_deadline()) < until:
         if any(isinstance(message, News) for message in sent(core.on_timer(due + late_s))):
-            times.add(due)
-    assert least <= len(times) <= most
+            times[due] = None
+    return list(times)
+
+
+@pytest.mark.parametrize(("late_s", "most", "least"), [(0.0, 16, 8), (0.05, 6, 4), (3.0, 3, 1)])
+def test_a_node_whose_timers_are_late_sends_its_news_in_fewer_packets(late_s: float, most: int, least: int) -> None:
+    core = swim("a", *(f"m{number}" for number in range(1, 30)))
+    for number in range(200, 260):
+        core.receive("m1", alive(f"m{number}"), 0.1)
+    assert least <= len(news_times(core, 3.2, late_s)) <= most
+
+
+def test_in_a_large_group_news_of_new_members_alone_is_repeated_slowly_and_other_news_is_not() -> None:
+    core = swim("a", *(f"m{number}" for number in range(1, 400)))
+    for number in range(400, 410):
+        core.receive("m1", alive(f"m{number}"), 0.1)
+    first, second, *_ = news_times(core, 2.0)
+    assert first < 0.2
+    assert second - first == pytest.approx(0.2 * 4, rel=0.1)
+    core.receive("m1", alive("m2", 1), 2.0)
+    times = news_times(core, 3.0)
+    assert times[0] < 2.05
+    assert times[1] - times[0] == pytest.approx(0.2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -15,6 +14,7 @@ from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
 from trionet.log_format import TEXT_FORMAT, JSONLogFormatter
 from trionet.nurseries import open_background_nursery
+from trionet.open_files import raise_limit
 from trionet.runtime import open_node
 from trionet.services.log_ring import LogRing
 from trionet.streams import OutputLost
@@ -65,14 +65,7 @@ def run_reporting(name: str, work: Callable[[], int]) -> int:
 def prepare_process(config: NodeConfig) -> None:
     """Set up logging, and raise the limit of open files to the system's maximum."""
     _set_up_log(config)
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(OSError, ValueError):  # a sandbox forbids it
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_limit()
 
 
 _log_handlers: Final[dict[str, logging.Handler]] = {}

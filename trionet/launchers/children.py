@@ -15,6 +15,7 @@ import trio
 from trionet.errors import SpawnError
 from trionet.forks import keep_from_forks
 from trionet.log_limits import about, limited_log
+from trionet.open_files import explain_full, is_full
 
 from .base import KILL_AFTER_S
 from .interpreter import python_environment
@@ -53,6 +54,8 @@ async def open_child(command: Sequence[str], *, what: str | None = None, **optio
 def explain_failure(exc: Exception) -> str:
     """Return the reason of a failure as a text."""
     reason = exc.strerror if isinstance(exc, OSError) else None
+    if isinstance(exc, OSError) and is_full(exc):
+        reason = f"{reason}: {explain_full(exc)}"
     return reason or str(exc) or type(exc).__name__
 
 

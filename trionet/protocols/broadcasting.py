@@ -1,8 +1,8 @@
 """Sends news in packets of its own, besides piggybacking it.
 
 Invariant: while there is news, this node sends it to `gossip_nodes` random members per gossip interval; less often only
-while its timers are late. A leaving node goes on until its last statement has gone out often enough, or ten intervals
-are over.
+while its timers are late, or in a large group if all news is of new members. A leaving node goes on until its last
+statement has gone out often enough, or ten intervals are over.
 
 Source: the gossip interval of HashiCorp's memberlist.
 """
@@ -32,9 +32,14 @@ _PROMPT_SHARE: Final = 0.5
 """News that can't wait goes to `_WIDTH` times as many members, in half the interval: nearly all have it after a few
 hops, instead of a few intervals. The packets are as many in all, as each statement is sent equally often."""
 
+_MANY: Final = 100
+_MOST_TIMES: Final = 8.0
+"""With more than `_MANY` members, news of new ones alone is repeated less often, in proportion to their number: nearly
+all have it from the first packets, which are sent at once. When very many start, their news shares packets."""
+
 _LEAVE_INTERVALS: Final = 10
-_LATE_TIMES: Final = 4
-_MOST_INTERVALS: Final = 5
+_LATE_TIMES: Final = 10
+_MOST_INTERVALS: Final = 10
 """A node whose timer is late shares its processor with many. So it waits for `_LATE_TIMES` times as long as it was late
 in addition, `_MOST_INTERVALS` at most: fewer packets, each with more news, until there is time again."""
 
@@ -46,25 +51,29 @@ class Broadcaster:
         is_left: whether the leave of this node is complete.
     """
 
-    __slots__ = ("_context", "_is_wide", "_leave_ends_at", "_sent_at", "_timer", "is_left")
+    __slots__ = ("_context", "_is_slow", "_is_wide", "_leave_ends_at", "_sent_at", "_timer", "is_left")
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._timer: Timer | None = None
-        self._is_wide = False
+        self._is_wide = self._is_slow = False
         self._sent_at = -math.inf
         self._leave_ends_at = math.inf
         self.is_left: bool = False
 
-    def put(self, statement: Statement, *, is_urgent: bool = False) -> None:
-        """Spread a statement, before all other news if it is urgent."""
-        self._context.news.put(statement, is_urgent=is_urgent)
+    def put(self, statement: Statement, *, is_urgent: bool = False, is_new: bool = False) -> None:
+        """Spread a statement, before all other news if it is urgent; `is_new`: the first one about its member."""
+        self._context.news.put(statement, is_urgent=is_urgent, is_new=is_new)
+        if self._timer is not None and self._is_slow and not is_new:
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None:
+            self._is_slow = False
             self._send_after(self._context.profile.gossip_interval_s)
 
-    def put_change(self, statement: Statement) -> None:
+    def put_change(self, statement: Statement, *, is_new: bool) -> None:
         """Spread a statement that changes a member; a suspicion or failure at once, and to more members than others."""
-        self.put(statement)
+        self.put(statement, is_new=is_new)
         if statement.state in (State.SUSPECT, State.DEAD) and not self._is_wide and self._timer is not None:
             self._is_wide = True
             self._timer.cancel()
@@ -97,5 +106,8 @@ class Broadcaster:
             self.is_left = True
             context.effects.append(Notify(LeaveCompleted()))
         if context.news.items and not self.is_left:
+            self._is_slow = len(context.members) > _MANY and len(context.news.items) == context.news.new
             wait_s = context.profile.gossip_interval_s
+            if self._is_slow:
+                wait_s *= min(_MOST_TIMES, len(context.members) / _MANY)
             self._timer = context.after(wait_s + min(_LATE_TIMES * late_s, _MOST_INTERVALS * wait_s), self._send)

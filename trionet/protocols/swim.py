@@ -344,7 +344,7 @@ class Swim:
         context.effects.extend(Notify(change) for change in changes(before, member.info()))
         self._suspecting.update(member)
         if before is not None or member.is_present:
-            self._broadcaster.put_change(statement)
+            self._broadcaster.put_change(statement, is_new=before is None)
         if not member.is_present:
             self.forgetting.schedule()
 

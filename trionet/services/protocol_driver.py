@@ -43,6 +43,7 @@ _log = limited_log(__name__)
 _MOST_CALLS: Final = 512
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CALL_S: Final = 10.0
+_MUCH_LATER_S: Final = 0.02
 _LATE_S: Final = 1.0
 """A loop that runs a timer so late is reported."""
 
@@ -161,7 +162,8 @@ class ProtocolDriver:
             handled += events
             self._on_events(events)
         self._due = self.mux.next_deadline()
-        if self._due < self._armed and not self._is_closed:  # a later deadline costs nothing until the next wake-up
+        # A slightly later deadline costs nothing until the next wake-up, which costs more than to set a much later one.
+        if not self._armed <= self._due <= self._armed + _MUCH_LATER_S and not self._is_closed:
             self._arm()
         return handled
 

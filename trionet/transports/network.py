@@ -14,6 +14,7 @@ import trio
 
 from trionet.errors import ConfigError
 from trionet.log_limits import about, limited_log, peer_ip
+from trionet.open_files import is_full
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
 from trionet.security.live_keys import LiveKeys
@@ -153,8 +154,8 @@ class NetworkEndpoint:
         try:
             with trio.fail_after(self._config.connect_timeout_s):
                 (await connect(node)).close()
-        except (OSError, trio.TooSlowError):
-            return False
+        except (OSError, trio.TooSlowError) as exc:
+            return is_full(exc)  # which says nothing about that node
         return True
 
     def close(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import socket
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.transports.link.ends import (
     HandPeer,
@@ -34,6 +35,7 @@ from trionet.protocols.link.frames import (
     with_length,
 )
 from trionet.router import Method, Router
+from trionet.transports.link.sockets import plain_socket
 from trionet.transports.web import WebServer
 
 if TYPE_CHECKING:
@@ -77,17 +79,19 @@ async def test_a_handshake_is_not_charged_for_what_this_node_stands_still_for(
     start: Start, nursery: trio.Nursery, autojump_clock: MockClock, stall_s: float
 ) -> None:
     node = await start(NodeConfig(connect_timeout_s=5))
-    ours, theirs = memory_stream_pair()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     said = PREFACE + with_length(encode_frame(hello()))
 
     async def say() -> None:
-        await theirs.send_all(said[5:20])
+        theirs.send(said[5:20])
         autojump_clock.jump(stall_s)
         await trio.sleep(1)
-        await theirs.send_all(said[20:])
+        theirs.send(said[20:])
 
     nursery.start_soon(say)
-    greeted = await transport(node).accept(cast("trio.SocketStream", ours), said[:5])
+    with ours, theirs:
+        greeted = await transport(node).accept(ours, said[:5])
     assert greeted.peer == hello()
 
 
@@ -298,7 +302,7 @@ async def http_only(nursery: trio.Nursery) -> tuple[NodeAddress, list[bytes]]:
     async def serve(stream: trio.SocketStream) -> None:
         first = bytes(await stream.receive_some())
         began_with.append(first[:1])
-        await web.connect(stream, first).run()
+        await web.connect(plain_socket(stream), first).run()
 
     return await serve_raw(nursery, serve), began_with
 

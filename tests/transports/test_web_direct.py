@@ -24,6 +24,7 @@ from trionet.security.live_keys import LiveKeys
 from trionet.security.node_keys import NodeKeys
 from trionet.security.token_scope import Scope
 from trionet.transports.clock import time_us
+from trionet.transports.link.sockets import plain_socket
 from trionet.transports.memory import MemoryFabric
 from trionet.transports.web import WebServer
 from trionet.transports.web_access import WebAccess
@@ -429,7 +430,8 @@ class Pair:
 
     @staticmethod
     async def _serve(server: WebServer, accepted: trio.SocketStream) -> None:
-        await server.connect(accepted, bytes(await accepted.receive_some())).run()
+        first = bytes(await accepted.receive_some())
+        await server.connect(plain_socket(accepted), first).run()
 
 
 @asynccontextmanager

@@ -17,9 +17,11 @@ import trio
 from trionet.errors import AddressInUse, ConfigError
 from trionet.forks import keep_from_forks
 from trionet.identity import NodeAddress
-from trionet.log_limits import about, limited_log, peer_ip
+from trionet.log_limits import about, limited_log
 
+from .accepting import accept_all
 from .advertised import advertised_ip
+from .link.sockets import close_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,25 +85,21 @@ class Listener:
         """Listen on `listeners`, whose sockets another process goes on to use if `is_shared`."""
         self.address = address
         self._is_shared = is_shared
-        self.ips: list[str] = [listener.socket.getsockname()[0] for listener in listeners]
-        self._listeners = listeners
-        for listener in listeners:
-            keep_from_forks(listener.socket)
+        self._socks = [_detached(listener.socket) for listener in listeners]
+        self.ips: list[str] = [sock.getsockname()[0] for sock in self._socks]
         self._max_connections = max_connections
         self._connections: dict[Connection, None] = {}
         self._all_ended = trio.Event()
 
-    async def serve(self, connect: Callable[[trio.SocketStream], Connection]) -> None:
-        """Serve connections, made by `connect` from their streams, until cancelled; then end them all."""
+    async def serve(self, connect: Callable[[socket.socket, str], Connection]) -> None:
+        """Serve connections, made by `connect` from sockets and the peers' addresses, until cancelled; then end all."""
 
-        async def handle(stream: trio.SocketStream) -> None:
-            keep_from_forks(stream.socket)
-            peer = peer_ip(stream.socket)
+        async def handle(sock: socket.socket, peer: str) -> None:
             if not self._make_room():
                 _log.warning("a connection was refused: %d are in use", len(self._connections), extra=about(peer))
-                await trio.aclose_forcefully(stream)
+                sock.close()
                 return
-            connection = connect(stream)
+            connection = connect(sock, peer)
             self._connections[connection] = None
             try:
                 await connection.run()
@@ -117,10 +115,8 @@ class Listener:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._abort_when_cancelled)
-            try:
-                await trio.serve_listeners(handle, self._listeners, handler_nursery=nursery)
-            except* trio.ClosedResourceError:
-                pass  # close() was called; connections in use continue
+            for sock in self._socks:
+                nursery.start_soon(accept_all, sock, lambda *accepted: nursery.start_soon(handle, *accepted))
 
     async def drain(self) -> None:
         """Refuse further connections, and wait for the end of all."""
@@ -135,11 +131,11 @@ class Listener:
 
         On a shared one they wait for the next process.
         """
-        for listener in self._listeners:
+        for sock in self._socks:
             with contextlib.suppress(OSError):  # closed already, or without shutdown
                 if not self._is_shared:
-                    listener.socket.shutdown(socket.SHUT_RDWR)
-            listener.socket.close()
+                    sock.shutdown(socket.SHUT_RDWR)
+            close_now(sock)
 
     async def _abort_when_cancelled(self) -> None:
         # Hypercorn shields its writes: only closing the socket ends one to a peer that doesn't read.
@@ -256,6 +252,14 @@ async def _listening(family: int, place: Any) -> trio.socket.SocketType:
         sock.close()
         raise
     return sock
+
+
+def _detached(sock: trio.socket.SocketType) -> socket.socket:
+    """Return the socket of the standard library that takes over one of Trio's."""
+    found = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+    found.setblocking(False)
+    keep_from_forks(found)
+    return found
 
 
 def _connection_limit(wanted: int) -> int:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from trionet.errors import ConfigError
-from trionet.log_limits import about, limited_log, peer_ip
+from trionet.log_limits import about, limited_log
 from trionet.open_files import is_full
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
@@ -23,7 +24,7 @@ from .allowance import within
 from .clock import TrioClock, time_us
 from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
-from .link.sockets import connect
+from .link.sockets import close_now, connect, receive
 from .own_certificate import check_claim, own_certificates
 from .port import open_port
 from .strangers import Strangers
@@ -125,7 +126,7 @@ class NetworkEndpoint:
                 nursery.start_soon(self.clock.run)
                 await nursery.start(self.links.run)
                 task_status.started()
-                await self._listener.serve(lambda stream: _Incoming(stream, self, nursery, self._config))
+                await self._listener.serve(lambda sock, ip: _Incoming(sock, ip, self, nursery, self._config))
         finally:
             self.close()
             with trio.CancelScope(shield=True):
@@ -190,7 +191,7 @@ class NetworkEndpoint:
 
     async def accept_http(
         self,
-        stream: trio.SocketStream | SecuredStream,
+        stream: socket.socket | SecuredStream,
         first: bytes,
         nursery: trio.Nursery,
         on_proven: Callable[[], object],
@@ -264,13 +265,13 @@ class _Incoming:
     """An accepted connection; its first bytes decide its protocol."""
 
     def __init__(
-        self, stream: trio.SocketStream, endpoint: NetworkEndpoint, nursery: trio.Nursery, config: NodeConfig
+        self, sock: socket.socket, ip: str, endpoint: NetworkEndpoint, nursery: trio.Nursery, config: NodeConfig
     ) -> None:
-        self._stream = stream
+        self._sock = sock
         self._endpoint = endpoint
         self._nursery = nursery
         self._config = config
-        self._peer = peer_ip(stream.socket)
+        self._peer = ip
         self._accepted_at = trio.current_time()
         self._is_aborted = False
         self._session: Session | None = None
@@ -313,16 +314,10 @@ class _Incoming:
             leaving.abort()
 
     async def _run(self, seconds: float) -> None:
-        first = b""
         try:
-            with trio.move_on_after(seconds) as scope:
-                first = bytes(await self._stream.receive_some(_FIRST_BYTES))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            first = await self._first(seconds)
+        except (OSError, trio.ClosedResourceError):
             return
-        if scope.cancelled_caught and self._endpoint.strangers is not None:
-            self._endpoint.strangers.refused += 1
-            text = "a connection from %s was closed: it has sent nothing for %g s"
-            _log.warning(text, self._peer, seconds, extra=about(self._peer))
         if self._is_aborted or not first:
             return
         if first.startswith(MARK):
@@ -330,17 +325,28 @@ class _Incoming:
         else:
             await self._run_http(first)
 
+    async def _first(self, seconds: float) -> bytes:
+        """Return the first bytes; none at the end, or after a time without any."""
+        with suppress(BlockingIOError):  # mostly they have come with the connection
+            return self._sock.recv(_FIRST_BYTES)
+        with trio.move_on_after(seconds):
+            return await receive(self._sock, _FIRST_BYTES)
+        if self._endpoint.strangers is not None:
+            self._endpoint.strangers.refused += 1
+            text = "a connection from %s was closed: it has sent nothing for %g s"
+            _log.warning(text, self._peer, seconds, extra=about(self._peer))
+        return b""
+
     async def _run_http(self, first: bytes) -> None:
-        stream: trio.SocketStream | SecuredStream = self._stream
+        stream: socket.socket | SecuredStream = self._sock
         certificates = self._endpoint.certificates
         if certificates is not None and first[:1] == _TLS_FIRST:
             from .web_tls import open_tls
 
+            raw = trio.SocketStream(trio.socket.from_stdlib_socket(self._sock))
             try:
-                stream, first = (
-                    await within(self._config.connect_timeout_s, partial(open_tls, self._stream, first, certificates)),
-                    b"",
-                )
+                stream = await within(self._config.connect_timeout_s, partial(open_tls, raw, first, certificates))
+                first = b""
             except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
                 peer, reason = self._peer, str(exc) or "TLS took too long"
                 self._endpoint.links.context.refused.count += 1
@@ -356,11 +362,11 @@ class _Incoming:
     async def _run_link(self, first: bytes) -> None:
         links = self._endpoint.links
         try:
-            greeted = await links.accept(self._stream, first)
-        except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
+            greeted = await links.accept(self._sock, first)
+        except (HandshakeError, OSError) as exc:
             links.note_refused(self._peer, str(exc) or type(exc).__name__)
             return
-        await links.keep_accepted(self._stream, greeted, self._opened)
+        await links.keep(self._sock, greeted, greeted.peer.address, self._opened)
 
     def _opened(self, link: TCPLink) -> None:
         self._session = link
@@ -382,4 +388,4 @@ class _Incoming:
         if self._session is not None:
             self._session.abort()
         else:
-            self._stream.socket.close()
+            close_now(self._sock)

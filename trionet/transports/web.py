@@ -39,6 +39,7 @@ from .web_refusals import RefusedRequests
 from .web_tls import TLS_CLIENT, SecuredStream
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
 
     from trionet.config import NodeConfig
@@ -147,7 +148,7 @@ class WebServer:
 
     def connect(
         self,
-        stream: trio.SocketStream | SecuredStream,
+        stream: socket.socket | SecuredStream,
         first: bytes,
         on_proven: Callable[[], object] = lambda: None,
     ) -> HTTPConnection:

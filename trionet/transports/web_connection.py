@@ -29,6 +29,8 @@ from .web_stream import PlainStream, TLSStream
 from .web_tls import SecuredStream
 
 if TYPE_CHECKING:
+    import socket
+
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
 
@@ -54,7 +56,7 @@ class HTTPConnection:
         config: Config,
         context: WorkerContext,
         state: dict[str, Any],
-        stream: trio.SocketStream | SecuredStream,
+        stream: socket.socket | SecuredStream,
         first: bytes,
     ) -> None:
         self._app = app

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trionet.forks import keep_from_forks
-
 from .readiness import wait_readable, wait_writable
 
 if TYPE_CHECKING:
@@ -33,12 +31,9 @@ class PlainStream:
         socket: the socket.
     """
 
-    def __init__(self, stream: trio.SocketStream, first: bytes, write_timeout_s: float) -> None:
-        """Take over the socket of `stream`, from which `first` has been read."""
-        found = stream.socket
-        self.socket: socket.socket = socket.socket(found.family, found.type, found.proto, fileno=found.detach())
-        self.socket.setblocking(False)
-        keep_from_forks(self.socket)
+    def __init__(self, sock: socket.socket, first: bytes, write_timeout_s: float) -> None:
+        """Use a socket from which `first` has been read."""
+        self.socket: socket.socket = sock
         self._first = first
         self._write_timeout_s = write_timeout_s
 

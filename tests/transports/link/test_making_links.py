@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.transports.link.ends import (
     HandPeer,
@@ -36,13 +37,13 @@ from trionet.protocols.link.frames import (
 from trionet.router import Method, Router
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.base import Request
+from trionet.transports.link.sockets import plain_socket
 from trionet.transports.link.transport import LinkTransport
 from trionet.transports.web import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from trionet.transports.base import Handler
 
     Start = Callable[..., Awaitable[Node]]
 
@@ -82,17 +83,19 @@ async def test_a_handshake_is_not_charged_for_what_this_node_stands_still_for(
     start: Start, nursery: trio.Nursery, autojump_clock: MockClock, stall_s: float
 ) -> None:
     node = await start(NodeConfig(connect_timeout_s=5))
-    ours, theirs = memory_stream_pair()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     said = PREFACE + with_length(encode_frame(hello()))
 
     async def say() -> None:
-        await theirs.send_all(said[5:20])
+        theirs.send(said[5:20])
         autojump_clock.jump(stall_s)
         await trio.sleep(1)
-        await theirs.send_all(said[20:])
+        theirs.send(said[20:])
 
     nursery.start_soon(say)
-    greeted = await transport(node).accept(cast("trio.SocketStream", ours), said[:5])
+    with ours, theirs:
+        greeted = await transport(node).accept(ours, said[:5])
     assert greeted.peer == hello()
 
 
@@ -303,7 +306,7 @@ async def http_only(nursery: trio.Nursery) -> tuple[NodeAddress, list[bytes]]:
     async def serve(stream: trio.SocketStream) -> None:
         first = bytes(await stream.receive_some())
         began_with.append(first[:1])
-        await web.connect(stream, first).run()
+        await web.connect(plain_socket(stream), first).run()
 
     return await serve_raw(nursery, serve), began_with
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from .processors import usable_processors
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,12 +36,13 @@ _ENOUGH_PROCESSORS: Final = 2
 
 
 class _LastInput:
-    """The link of the last input in this Trio run."""
+    """The link of the last input in this Trio run, and the processors once a link has needed their number."""
 
-    __slots__ = ("poll",)
+    __slots__ = ("poll", "processors")
 
     def __init__(self) -> None:
         self.poll: BusyPoll | None = None
+        self.processors: int | None = None
 
 
 _last_input: trio.lowlevel.RunVar[_LastInput] = trio.lowlevel.RunVar("trionet.last_input")
@@ -48,13 +51,14 @@ _last_input: trio.lowlevel.RunVar[_LastInput] = trio.lowlevel.RunVar("trionet.la
 class BusyPoll:
     """Spins for the input of one link."""
 
-    __slots__ = ("_at", "_is_possible", "_last", "_now", "_skips", "_skips_left")
+    __slots__ = ("_at", "_last", "_now", "_processors", "_skips", "_skips_left")
 
-    def __init__(self, processors: int, now: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, processors: int | None = None, now: Callable[[], float] = perf_counter) -> None:
         """Start without back-off.
 
         Args:
-            processors: the number of processors for this process; with fewer than two it never spins.
+            processors: the number of processors for this process; with fewer than two it never spins. None: it is found
+                when it matters for the first time, because that takes a millisecond.
             now: the clock, in seconds.
         """
         try:
@@ -62,7 +66,7 @@ class BusyPoll:
         except LookupError:
             self._last = _LastInput()
             _last_input.set(self._last)
-        self._is_possible = processors >= _ENOUGH_PROCESSORS
+        self._processors = processors
         self._now = now
         self._at = -_SOON_S
         self._skips = self._skips_left = 0
@@ -72,11 +76,19 @@ class BusyPoll:
         """Whether the last input of this Trio run came by this link."""
         return self._last.poll is self
 
+    @property
+    def _is_possible(self) -> bool:
+        if self._processors is None:
+            if self._last.processors is None:
+                self._last.processors = usable_processors()
+            self._processors = self._last.processors
+        return self._processors >= _ENOUGH_PROCESSORS
+
     def is_worth_it(self) -> bool:
         """Handle an input; return whether to spin for the next one."""
         before, self._last.poll = self._last.poll, self
         before_at, self._at = self._at, self._now()
-        if before is not self or not self._is_possible or self._at - before_at > _SOON_S:
+        if before is not self or self._at - before_at > _SOON_S or not self._is_possible:
             return False
         if self._skips_left:
             self._skips_left -= 1

@@ -6,6 +6,7 @@ there. A link that closes, or whose task runs, is not watched.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import outcome
@@ -65,25 +66,23 @@ class Reading:
 
     async def _next(self, before: int) -> bytes:
         """Return the next input, after one of `before` bytes; nothing at the end."""
-        receive = self._receive
+        is_drained = 0 < before < _READ_BYTES
+        is_soon = is_drained and self._poll.is_worth_it()
         if before == _READ_BYTES:
             await trio.lowlevel.checkpoint()  # more is probably available; let other tasks run first
-        elif before:
-            is_soon = self._poll.is_worth_it()
-            while True:  # the socket is drained
-                if is_soon and (data := await self._poll.look(receive, _READ_BYTES)) is not None:
-                    return data
-                if not (self._inputs.is_worth_it and self._inputs.begin()):
-                    await wait_readable(self.sock)
-                    break
-                if (data := await self._watched()) is not None:
-                    return data
-                is_soon = True
         while True:
-            try:
-                return receive(_READ_BYTES)
-            except BlockingIOError:
+            if is_soon and (data := await self._poll.look(self._receive, _READ_BYTES)) is not None:
+                return data
+            if not is_drained:
+                with suppress(BlockingIOError):
+                    return self._receive(_READ_BYTES)
+            if not (self._inputs.is_worth_it and self._inputs.begin()):
                 await wait_readable(self.sock)
+                is_drained = is_soon = False
+            elif (data := await self._watched()) is not None:
+                return data
+            else:
+                is_drained = is_soon = True
 
     async def _watched(self) -> bytes | None:
         """Have input received and handled; return nothing at its end, None when it is worth to spin for the next one.

@@ -6,6 +6,7 @@ lone call in the caller's task, without a checkpoint.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -20,7 +21,7 @@ from trionet.transports.readiness import wait_readable, wait_writable
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
-__all__ = ["bound_queue", "connect", "linger", "plain_socket", "receive", "send_all"]
+__all__ = ["bound_queue", "close_now", "connect", "linger", "plain_socket", "receive", "send_all", "set_options"]
 
 _NOT_SENT_LOW_WATER_BYTES: Final = 128 * 1024
 _NEAR_US: Final = 200
@@ -29,6 +30,9 @@ _NEAR_BUFFER_BYTES: Final = 400_000
 
 _RTT_IN_TCP_INFO: Final = slice(68, 72)
 """The place of the round trip, in microseconds. Source: struct tcp_info in linux/tcp.h."""
+
+_CONNECTING: Final = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
+"""What is left after a second attempt to connect."""
 
 _REFUSED_LINGER_S: Final = 0.5
 _LINGER_BYTES: Final = 4096
@@ -48,14 +52,17 @@ async def connect(node: NodeAddress) -> socket.socket:
         return plain_socket(await trio.open_tcp_stream(node.ip, node.port))
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        _set_options(sock)
-        try:
-            sock.connect(address)
-        except BlockingIOError:
+        set_options(sock)
+        failure = sock.connect_ex(address)
+        if failure == errno.EINPROGRESS:
+            failure = sock.connect_ex(
+                address
+            )  # on one machine it is connected by now, and nothing has to be waited for
+        if failure in _CONNECTING:
             await wait_writable(sock)
             failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if failure:
-                raise OSError(failure, os.strerror(failure)) from None
+        if failure not in (0, errno.EISCONN):
+            raise OSError(failure, os.strerror(failure))
     except BaseException:
         sock.close()
         raise
@@ -79,11 +86,12 @@ def plain_socket(stream: trio.SocketStream) -> socket.socket:
     """Detach and return the stream's socket."""
     found = stream.socket
     sock = socket.socket(found.family, found.type, found.proto, fileno=found.detach())
-    _set_options(sock)
+    set_options(sock)
     return sock
 
 
-def _set_options(sock: socket.socket) -> None:
+def set_options(sock: socket.socket) -> None:
+    """Make a connected socket ready for a link."""
     keep_from_forks(sock)
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -105,6 +113,13 @@ def bound_queue(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NEAR_BUFFER_BYTES)
 
 
+def close_now(sock: socket.socket) -> None:
+    """Close a socket, and end all waits for it."""
+    if sock.fileno() >= 0:
+        trio.lowlevel.notify_closing(sock)
+        sock.close()
+
+
 async def send_all(sock: socket.socket, data: bytes) -> None:
     """Send `data`; raises `OSError` if the connection broke."""
     while data:
@@ -122,9 +137,9 @@ async def receive(sock: socket.socket, most: int) -> bytes:
             return sock.recv(most)
 
 
-async def linger(stream: trio.SocketStream) -> None:
+async def linger(sock: socket.socket) -> None:
     """Wait until a refused peer closes: closing with unread input resets the connection, and it loses the reason."""
     with trio.move_on_after(_REFUSED_LINGER_S):
-        await stream.send_eof()
-        while await stream.receive_some(_LINGER_BYTES):
+        sock.shutdown(socket.SHUT_WR)
+        while await receive(sock, _LINGER_BYTES):
             pass

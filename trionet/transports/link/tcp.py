@@ -15,7 +15,6 @@ from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.histograms import count_s
 from trionet.log_limits import about, limited_log, peer_ip
-from trionet.processors import usable_processors
 from trionet.protocols.link.handshake import (
     CertificateRefused,
     Greeted,
@@ -33,7 +32,7 @@ from trionet.transports.readiness import wait_writable
 from .link import Link
 from .polling import BusyPoll
 from .reading import Reading
-from .sockets import bound_queue, connect, linger, plain_socket, receive, send_all
+from .sockets import bound_queue, connect, linger, receive, send_all
 from .transport import LinkTransport
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class TCPLink(Link):
         self._transport = transport
         self._sock = sock
         self._nursery = nursery
-        poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
+        poll = BusyPoll(None if transport.context.config.busy_poll else 0)
         self._reading = Reading(sock, poll)
         self._writer: trio.lowlevel.Task | None = None
         self._is_writer_free = True
@@ -320,8 +319,10 @@ class TCPTransport(LinkTransport):
             raise
         return sock, greeted, trio.current_time() - begun
 
-    async def accept(self, stream: trio.SocketStream, first: bytes) -> Greeted:
+    async def accept(self, sock: socket.socket, first: bytes) -> Greeted:
         """Accept a link, whose bytes `first` have been read; return the outcome of the handshake.
+
+        Without a checkpoint, and a time limit, if these are the peer's hello.
 
         Raises:
             HandshakeError: the peer is no compatible node; it has received the reason.
@@ -329,37 +330,33 @@ class TCPTransport(LinkTransport):
         if not self.is_accepting:
             raise HandshakeError("this node is stopping")
         handshake = self.new_handshake()
-        unread = [first]
+
+        async def go_on(data: bytes) -> Greeted | None:
+            found = handshake.receive(data)
+            if due := handshake.data_to_send():
+                await send_all(sock, due)
+            return found
 
         async def greeted() -> Greeted:
-            while True:
-                data = unread.pop() if unread else bytes(await stream.receive_some(_GREETING_BYTES))
-                found = handshake.receive(data)
-                if due := handshake.data_to_send():  # else without a checkpoint, in which the stream may be closed
-                    await stream.send_all(due)
-                if found is not None:
-                    return found
+            while (found := await go_on(await receive(sock, _GREETING_BYTES))) is None:
+                pass
+            return found
 
         seconds = self.context.config.connect_timeout_s
         try:
-            return await within(seconds, greeted)
-        except trio.BrokenResourceError as exc:
+            found = await go_on(first)
+            return await within(seconds, greeted) if found is None else found
+        except OSError as exc:
             raise HandshakeCut from exc
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {seconds:g} s to send its hello") from exc
         except HandshakeError as exc:
             # The peer may have closed, or this node: the reason is the same.
-            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                await stream.send_all(handshake.data_to_send())
+            with suppress(OSError, trio.ClosedResourceError):
+                await send_all(sock, handshake.data_to_send())
                 if isinstance(exc, CertificateRefused):
-                    await linger(stream)
+                    await linger(sock)
             raise
-
-    async def keep_accepted(
-        self, stream: trio.SocketStream, greeted: Greeted, on_open: Callable[[TCPLink], object]
-    ) -> None:
-        """Run an accepted link to its end; see `keep`."""
-        await self.keep(plain_socket(stream), greeted, greeted.peer.address, on_open)
 
     async def keep(
         self,

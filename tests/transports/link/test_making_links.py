@@ -44,6 +44,7 @@ from trionet.transports.web import WebServer
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from trionet.transports.base import Handler
 
     Start = Callable[..., Awaitable[Node]]
 

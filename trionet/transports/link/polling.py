@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .processors import usable_processors
+from trionet.processors import usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ import trio.testing
 
 from tests.node_processes import ROOT, clean_environment
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import NodeConfig, Remote, Template, open_node, rpc, simulation
+from trionet import NodeConfig, Remote, Template, open_node, rpc, simulation, watchdog
 from trionet.watchdog import BLOCKED_S, Watchdog
 
 if TYPE_CHECKING:
@@ -258,6 +258,22 @@ async def test_at_rest_the_thread_leaves_the_loop_alone() -> None:
         assert waits.count <= 2
         await node.local.comm.send([], on(node, "quick"))
         assert not watchdog.is_resting
+
+
+async def test_a_loop_that_waits_is_not_woken_to_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = list[object](), watchdog._Thread._answer  # noqa: SLF001  the thread asks by it
+
+    def note(thread: Any, ping: Any) -> None:
+        asked.append(ping)
+        answer(thread, ping)
+
+    monkeypatch.setattr(watchdog._Thread, "_answer", note)  # noqa: SLF001
+    async with open_node() as node:
+        await node.local.routes.put(Shop([]), "shop")
+        for _ in range(3):
+            await node.local.comm.send([], on(node, "quick"))
+            await trio.sleep(0.4)
+    assert len(asked) < 3  # at the moment of a look a task of the node may run
 
 
 def test_runs_of_trio_side_by_side_have_a_watchdog_each(lines: list[str]) -> None:

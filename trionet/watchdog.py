@@ -2,8 +2,8 @@
 
 There is one watchdog for each run of Trio, for all nodes in it. Its thread begins with the first call of a user's
 service. It rests until a handler begins; then it pings the loop every quarter of a second, until no handler runs. A
-ping without an answer for a second, during which the loop has run one handler or task, is a warning with its place; a
-second line says that the loop goes on.
+loop that waits is not woken for that: its stack shows that it waits. A ping without an answer for a second, during
+which the loop has run one handler or task, is a warning with its place; a second line says that the loop goes on.
 
 The thread itself may be late. Then either the process was stopped, or had no processor, which is no handler's fault; or
 code in C has held Python's lock meanwhile. The processor time of the loop's thread tells these apart. A full garbage
@@ -115,7 +115,7 @@ class Watchdog:
             self._thread.ring()
 
     def is_busy(self) -> bool:
-        """Whether handlers are running; to be called in the loop."""
+        """Whether handlers are running."""
         return any(map(len, self._watched))
 
     def end_thread(self) -> None:
@@ -203,6 +203,9 @@ class _Thread(threading.Thread):
                 if blocker is not None:
                     self._warn(blocker, begin.at)
                 self._watchdog.is_resting = True  # first: a handler that begins behind this ping wakes the thread
+                if blocker is None and self._is_loop_at_rest():
+                    begin = self._woken_again()
+                    continue
                 ping = _Ping(begin.at if blocker else time.monotonic())
                 self._token.run_sync_soon(self._answer, ping)
                 reported = self._await(ping, blocker)
@@ -217,12 +220,16 @@ class _Thread(threading.Thread):
                         extra=about(reported.what, code=reported.what),
                     )
                 if blocker is None:
-                    begin = self._rested(ping)
+                    begin = _Moment(self._clock_id) if ping.is_busy else self._woken_again()
 
-    def _rested(self, ping: _Ping) -> _Moment:
-        """Rest while no handler runs; return when the next interval begins."""
+    def _is_loop_at_rest(self) -> bool:
+        """Whether no handler runs, and no code of the user's: a loop that waits need not be woken to ask it."""
+        return not self._watchdog.is_busy() and frame_of_blocker(self._loop_id) is None
+
+    def _woken_again(self) -> _Moment:
+        """Rest until a handler begins; return when the next interval begins."""
         begin = _Moment(self._clock_id)
-        while self._watchdog.is_resting and not ping.is_busy and not self._is_ending:
+        while self._watchdog.is_resting and not self._is_ending:
             self._bell.get()
             begin = self._woken
         return begin

@@ -30,8 +30,8 @@ __all__ = ["warm_up"]
 _log = logging.getLogger(__name__)
 
 _CODEC_OF_HOSTS: Final = "idna"  # of the socket module
-_NODES: Final = 4
-"""How many start: CPython 3.11 adapts a function to its objects with its eighth call."""
+_NODES: Final = 2
+"""How many start, besides the one that calls them: each further one saves forked nodes ever less."""
 _LIMIT_S: Final = 5.0
 
 
@@ -51,8 +51,8 @@ async def _rehearse(config: NodeConfig, keys: NodeKeys | None) -> None:
     with trio.move_on_after(_LIMIT_S):
         async with open_node(config, keys=keys) as caller:
             for _ in range(_NODES):
-                line = encode_line(boot_for(config))
-                async with open_node(decode_line(line, Boot).config, keys=keys) as node:
+                decode_line(encode_line(boot_for(config)), Boot)
+                async with open_node(config, keys=keys) as node:
                     encode_line(Report(address=node.address))
                     status = Remote(node=node.address, service="status", method="get")
                     await caller.local.comm.send(["nid"], status)

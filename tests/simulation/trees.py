@@ -166,7 +166,7 @@ async def _call(random: Random, caller: Node, ledger: Ledger, work_s: float, wit
     assert not replies.values.keys() & replies.errors.keys()
     for sid, (own, call_id) in replies.values.items():
         assert own == str(members[sid]), "another member's answer"
-        assert ledger.begun[own, call_id] == 1
+        assert ledger.begun[own, call_id] == 1, "these have run twice, or never"
     return replies
 
 

@@ -1,4 +1,8 @@
-"""Datagrams between hosts: ``serve`` answers each, ``ask IP COUNT`` prints how many were answered, and how soon."""
+"""Datagrams between hosts: ``serve`` answers each, ``ask IP COUNT PATIENCE`` prints how many were answered.
+
+It prints their median time and the errors, too. It waits for all answers, and ends when none has come for PATIENCE
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ import time
 from typing import Final
 
 _PORT: Final = 9000
-_LAST_S: Final = 0.3
 _BETWEEN_S: Final = 0.001
 
 
@@ -22,12 +25,12 @@ def _serve() -> None:
             served.sendto(*served.recvfrom(2000))
 
 
-def _ask(ip: str, count: int) -> None:
+def _ask(ip: str, count: int, patience_s: float) -> None:
     """Send datagrams, one each millisecond; the size, 1,000 bytes, shows rates."""
     took: list[float] = []
     with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as asked:
         sent, last, errors = 0, time.monotonic(), 0
-        while len(took) + errors < count and time.monotonic() - last < _LAST_S:
+        while len(took) + errors < count and time.monotonic() - last < patience_s:
             if sent < count:
                 sent, last = sent + 1, time.monotonic()
                 try:
@@ -35,7 +38,8 @@ def _ask(ip: str, count: int) -> None:
                 except OSError:
                     errors += 1
             if select.select([asked], [], [], _BETWEEN_S)[0]:
-                took.append(time.monotonic() - float(asked.recv(2000)[:20]))
+                last = time.monotonic()
+                took.append(last - float(asked.recv(2000)[:20]))
     print(len(took), 1e3 * sorted(took)[len(took) // 2] if took else 0.0, errors)
 
 
@@ -43,4 +47,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         _serve()
     else:
-        _ask(sys.argv[2], int(sys.argv[3]))
+        _ask(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

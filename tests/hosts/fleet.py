@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import msgspec
 import trio
 
 from tests.node_processes import ROOT
-from trionet import ChildEnded, Node, NodeAddress, NodeConfig, SSHLauncher, open_node
+from trionet import ChildEnded, Node, NodeAddress, NodeConfig, Remote, SSHLauncher, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,9 +94,9 @@ async def main() -> None:
                 _say(Row("lost", lost=dict(ended)))
 
     for number in range(plan.rounds):
-        await _round(here, "local", local, {})
+        await _round(here, "local", local, {}, is_timed=True)
         is_last = number == plan.rounds - 1
-        await _round(here, "ssh", there, plan.hosts, stay if is_last else None)
+        await _round(here, "ssh", there, plan.hosts, stay if is_last else None, is_timed=plan.rounds > 1)
 
 
 async def _round(
@@ -106,18 +105,22 @@ async def _round(
     configs: list[NodeConfig],
     hosts: dict[str, list[str]],
     then: Callable[[Node], Awaitable[None]] | None = None,
+    *,
+    is_timed: bool,
 ) -> None:
     """Start all nodes from cold, and once more now that the helpers are there."""
     async with open_node(here) as node:
         for ip, options in hosts.items():
             node.register_launcher(f"at-{ip}", SSHLauncher(ip, command=NODE, options=options))
-        await _spawn_all(node, f"{what} cold", configs)
-        if then is None:
+        addresses = await _spawn_all(node, f"{what} cold", configs)
+        if is_timed:
+            stop = Remote(service="status", method="stop")
+            for address in addresses:
+                await node.local.comm.send([], msgspec.structs.replace(stop, node=address))
             await _spawn_all(node, f"{what} warm", configs)
-        else:
+        if then is not None:
             await then(node)
 
 
 if __name__ == "__main__":
-    time.sleep(0)
     trio.run(main)

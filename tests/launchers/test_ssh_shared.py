@@ -80,7 +80,9 @@ class Wrapped:
     def __init__(self, inner: SSHLauncher) -> None:
         self._inner = inner
 
-    async def start(self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress]) -> int:
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
         await self._inner.connect()
         return await self._inner.start(config, task_status=task_status)
 
@@ -293,3 +295,12 @@ def test_the_command_line_can_be_shown() -> None:
     assert line[-3:] == ["--", "attic", "trionet-node --supervised-many"]
     assert not re.search("secret", repr(line))
     assert "secret" not in repr(SSHLauncher("attic", env={"A": "secret"})._login)  # noqa: SLF001
+
+
+async def test_a_command_between_that_passes_input_and_output_on_will_do(sshd: Server, family: Family) -> None:
+    command = ["sh", "-c", 'cat | "$@" | cat', "sh", *NODE]
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher_for(sshd, command))
+            assert len(set(await spawn_all(node, 3))) == 3
+        await family.wait_gone()

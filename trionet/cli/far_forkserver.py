@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["serve_far"]
 
 _READ_BYTES: Final = 65_536
+_MAX_ERROR: Final = 500
+"""The most characters of an error, so that a greeting is one frame."""
+
 _MAX_HELD_BYTES: Final = 1_048_576
 """What is kept for a spawner that doesn't read; with more, nothing else is done until it does."""
 
@@ -61,12 +65,11 @@ def serve_far(*, has_entered: bool) -> NoReturn:
     os.close(nothing)
     os.dup2(2, 1)
     error = error or _prepare(hello)
-    descend_from([os.getppid()])
-    descend_from(lineage())
     server = _FarForkServer(control, report_to, hello.token)
-    greeting = Greeting(__version__, list(sys.version_info[:2]), error)
+    greeting = Greeting(__version__, list(sys.version_info[:2]), error[:_MAX_ERROR])
     server.greet(msgspec.json.encode(greeting))
     freeze()
+    server.post_sentinel()
     server.serve()
     sys.exit(0)
 
@@ -102,13 +105,34 @@ class _FarForkServer(NodeForker):
         self._lines: dict[int, _Line] = {}
         self._by_descriptor: dict[int, _Line] = {}
         self._poll = select.poll()
+        self._sentinel: int | None = None
         self._is_wanted = True
         self._heard = time.monotonic()
 
     def greet(self, greeting: bytes) -> None:
-        for frame in frames(b"G", 0, greeting[: MAX_FRAME_BYTES // 2], self._token):
+        for frame in frames(b"G", 0, greeting, self._token):
             self._put(frame)
         self._flush()
+
+    def post_sentinel(self) -> None:
+        """Fork a process that ends when the connection does, even if this one has been stopped, which it continues.
+
+        All that descends from this process watches it, as it does the others above.
+        """
+        helper = os.getpid()
+        with contextlib.suppress(OSError):  # without one they hear of this process's own end
+            self._sentinel = os.fork()
+        if self._sentinel == 0:
+            self.die_with_parent()
+            os.close(self._report_to)
+            poll = select.poll()
+            poll.register(self._control, 0)  # only whether its other end is closed
+            poll.poll()
+            if os.getppid() == helper:
+                os.kill(helper, signal.SIGCONT)
+            os._exit(0)
+        descend_from([] if self._sentinel is None else [self._sentinel])
+        descend_from(lineage())
 
     def serve(self) -> None:
         """Serve requests until the spawner is gone, and end the nodes."""
@@ -124,6 +148,8 @@ class _FarForkServer(NodeForker):
                     self._serve_line(line, events)
             self._flush()
             self._is_wanted &= time.monotonic() - self._heard < SILENCE_S
+        if self._sentinel is not None:
+            os.kill(self._sentinel, signal.SIGKILL)
         self.end_children()
 
     def own_descriptors(self) -> Iterable[int]:
@@ -145,7 +171,7 @@ class _FarForkServer(NodeForker):
         except OSError:
             data = b""
         self._heard = time.monotonic()
-        self._is_wanted = bool(data)
+        self._is_wanted &= bool(data)
         self._reader.feed(data)
 
     def _serve_request(self, kind: bytes, number: int, _: int, data: bytes) -> None:
@@ -159,6 +185,8 @@ class _FarForkServer(NodeForker):
             self._close(line)
         elif kind == b"K":
             self.kill(number)
+        elif kind == b"Q":
+            self._is_wanted = False
         elif kind == b"A":
             self.send(RECORD.pack(b"A", 0, 0))
 
@@ -171,7 +199,7 @@ class _FarForkServer(NodeForker):
             return
         ours.setblocking(False)
         line = self._lines[number] = self._by_descriptor[ours.fileno()] = _Line(number, ours)
-        self.fork(number, theirs.detach(), self._control)
+        self.fork(number, theirs.detach(), self._sentinel)
         if number in self.pids:
             self._poll.register(ours, select.POLLIN)
         else:

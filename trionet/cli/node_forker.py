@@ -26,7 +26,7 @@ from trionet.streams import flush_streams
 from .supervised import run_forked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["NodeForker", "freeze"]
 
@@ -47,14 +47,21 @@ class NodeForker:
 
     Args:
         watches: descriptors that become readable when this process must end.
+
+    Attributes:
+        watches: those.
+        pids: the processes of the nodes, by their numbers.
+        woken: a descriptor that becomes readable when a child has ended.
+        die_with_parent: has the kernel kill the process that calls it when its parent dies; on Linux only.
     """
 
     def __init__(self, watches: list[int]) -> None:
-        self.watches = watches
+        self.watches: list[int] = watches
         self.pids: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
-        self._die_with_parent = _prctl()
+        self.die_with_parent: Callable[[], object] = _prctl()
         # The end of a child wakes the poll.
+        self.woken: int
         self.woken, self._waker = os.pipe()
         for end in (self.woken, self._waker):
             os.set_blocking(end, False)
@@ -72,13 +79,13 @@ class NodeForker:
     def before_report(self, number: int) -> None:
         """Called when a node has ended, before that is reported."""
 
-    def fork(self, number: int, descriptor: int, line: int | None = None) -> None:
+    def fork(self, number: int, descriptor: int, sentinel: int | None = None) -> None:
         """Fork the node `number`, and report that.
 
         Args:
             number: chosen by the launcher.
             descriptor: the far end of its line, which is closed here.
-            line: the connection to the launcher, where the node itself must notice that it closes.
+            sentinel: a process; when it has ended, the node stops.
         """
         own_pid = os.getpid()
         try:
@@ -88,7 +95,7 @@ class NodeForker:
             self.send(RECORD.pack(b"E", number, exc.errno or 0))
             return
         if pid == 0:
-            self._be_child(descriptor, own_pid, line)
+            self._be_child(descriptor, own_pid, sentinel)
         os.close(descriptor)
         self.pids[number], self._numbers[pid] = pid, number
         self.send(RECORD.pack(b"P", number, pid))
@@ -98,22 +105,21 @@ class NodeForker:
         if number in self.pids:
             os.kill(self.pids[number], signal.SIGKILL)
 
-    def _be_child(self, descriptor: int, parent_pid: int, line: int | None) -> NoReturn:
+    def _be_child(self, descriptor: int, parent_pid: int, sentinel: int | None) -> NoReturn:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for other in (self.woken, self._waker, *self.watches, *self.own_descriptors()):
-                if other != line:
-                    os.close(other)
+                os.close(other)
             os.set_inheritable(descriptor, False)
-            self._die_with_parent()
+            self.die_with_parent()
             if os.getppid() != parent_pid:
                 os._exit(1)
             os.setpgid(0, 0)  # Ctrl-C in a terminal goes to the parent, which then stops its nodes
             random.seed()
             gc.enable()
-            status = run_forked(descriptor, line)
+            status = run_forked(descriptor, sentinel)
             flush_streams()
         except BaseException:  # nothing may propagate into the helper's own loop
             traceback.print_exc()
@@ -131,7 +137,9 @@ class NodeForker:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            number = self._numbers.pop(pid)
+            number = self._numbers.pop(pid, None)
+            if number is None:  # no node
+                continue
             del self.pids[number]
             self.before_report(number)
             self.send(RECORD.pack(b"X", number, os.waitstatus_to_exitcode(status)))

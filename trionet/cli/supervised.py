@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import select
-import signal
 import sys
 import threading
 import time
@@ -59,14 +58,15 @@ def refuse_to_boot(reason: str) -> int:
     return 1
 
 
-def run_forked(control: int, line: int | None = None) -> int:
+def run_forked(control: int, sentinel: int | None = None) -> int:
     """Run a node supervised through the socket `control`; return the exit status.
 
     Args:
         control: the descriptor.
-        line: the connection of the helper to its launcher; None: `control` itself leads there.
+        sentinel: the process that ends when the helper must, where `control` leads to the helper and not to the
+            launcher.
     """
-    return _run(control, control, _watch if line is None else partial(_watch_line, _Line(line)))
+    return _run(control, control, _watch if sentinel is None else partial(_watch_sentinel, sentinel))
 
 
 def _run(control: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery], None]) -> int:
@@ -163,37 +163,16 @@ def _watch(control: int, boot: Boot, nursery: trio.Nursery) -> None:
     nursery.start_soon(watch)
 
 
-class _Line:
-    """The connection of a helper to its launcher. It is only watched, for its end, because the helper reads from it."""
+def _watch_sentinel(sentinel: int, control: int, boot: Boot, nursery: trio.Nursery) -> None:
+    """Cancel the node when its helper is gone, or must end."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        keep_from_forks(self)
-
-    def fileno(self) -> int:
-        """Return its descriptor."""
-        return self._descriptor
-
-
-def _watch_line(line: _Line, control: int, boot: Boot, nursery: trio.Nursery) -> None:
-    """Cancel the node when its helper, or the launcher, is gone.
-
-    A helper that has been stopped (SIGSTOP) does not see that the launcher is gone, and is continued.
-    """
-    _watch(control, boot, nursery)
-    if sys.platform != "linux":
-        return
-    helper = os.getppid()
-    hangup = select.epoll()
-    hangup.register(line, 0)  # only whether its other end is closed
-
-    async def watch() -> None:
-        await trio.lowlevel.wait_readable(hangup)
-        if os.getppid() == helper:
-            os.kill(helper, signal.SIGCONT)
+    async def watch(ended: int) -> None:
+        await trio.lowlevel.wait_readable(ended)
         nursery.cancel_scope.cancel()
 
-    nursery.start_soon(watch)
+    _watch(control, boot, nursery)
+    for ended in open_watches([sentinel]):
+        nursery.start_soon(watch, ended)
 
 
 def _watch_in_thread(control: int, boot: Boot, nursery: trio.Nursery) -> None:

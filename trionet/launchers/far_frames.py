@@ -2,7 +2,8 @@
 
 To the helper: the two lines of `trionet.cli.place`, one with a `Hello`, all in JSON, and then the records of
 `trionet.launchers.forked`. ``F id 0`` comes without a descriptor: the helper makes the node's line, whose bytes travel
-as ``D id size`` and that many bytes, in both directions; ``C id 0`` closes it. ``B 0 0`` shows that the spawner lives.
+as ``D id size`` and that many bytes, in both directions; ``C id 0`` closes it. ``B 0 0`` shows that the spawner lives,
+and ``Q 0 0`` that it must end, because a process above it has.
 
 From the helper: the same, each after the token of the `Hello`, so that what others print in between is passed over: the
 start-up files of a login shell, and what they have left behind. The first is ``G 0 size`` with a `Greeting`; a ``D`` of

@@ -166,7 +166,8 @@ class ForkServer:
             raise
         except (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as exc:
             self._nodes.pop(node.number, None)  # `close` may have been here before
-            raise SpawnError(f"{self._name} can't start a node: {explain_failure(exc)}") from exc
+            reason = explain_failure(exc) if isinstance(exc, OSError) else "it has ended"
+            raise SpawnError(f"{self._name} can't start a node: {reason}") from exc
         return node
 
     async def send_fork(self, node: ForkedNode, theirs: Any) -> None:

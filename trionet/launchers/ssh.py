@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trionet.errors import MalformedRequest
+from trionet.errors import MalformedRequest, SpawnError
 
 from .connections import open_connections
 from .detached_ssh import start_detached
@@ -91,7 +91,13 @@ class SSHLauncher:
             return await start_detached(self._login, config, task_status)
         async with open_connections() as connections:
             connection = await connections.get(self._login)
-            return await connection.start(config, task_status)
+            connection.check_code()
+            try:
+                node = await connection.fork()
+            except SpawnError:  # it has broken, unnoticed
+                connection = await connections.get(self._login)
+                node = await connection.fork()
+            return await connection.boot(node, config, task_status)
         raise AssertionError
 
 

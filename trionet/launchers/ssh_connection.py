@@ -19,14 +19,16 @@ import trio
 
 from trionet.errors import SpawnError
 from trionet.log_limits import about, limited_log
-from trionet.nurseries import open_background_nursery
 from trionet.version import __version__
 
 from .base import explain_status
+from .beat import Beat
 from .children import kill_child, open_child
 from .far_frames import BEAT_S, TOKEN_BYTES, FrameReader, Greeting, Hello, are_compatible, frames, skew
 from .forked import END_S, LOST, RECORD, ForkServer
+from .lineage import lineage
 from .output import is_output_named, level_of_process
+from .passed_code import passed_code
 from .ssh_log import open_log
 from .ssh_login import Login
 from .ssh_reasons import reasons
@@ -133,9 +135,9 @@ class SSHConnection(ForkServer):
 
     def __init__(self, process: trio.Process, host: str, token: bytes) -> None:
         super().__init__(process, f"the connection to {host}")
-        assert process.stdin is not None
+        assert isinstance(process.stdin, trio.lowlevel.FdStream)
         assert process.stdout is not None
-        self._stdin: trio.abc.SendStream = process.stdin
+        self._stdin: trio.lowlevel.FdStream = process.stdin
         self._stdout: trio.abc.ReceiveStream = process.stdout
         self._host = host
         self._reader = FrameReader(self._handle_frame, token)
@@ -175,12 +177,17 @@ class SSHConnection(ForkServer):
         It outlives a cancellation, because stopping nodes still need it.
         """
         with self._shield:
-            async with open_background_nursery() as nursery:
-                nursery.start_soon(self._beat)
-                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    while data := await self._stdout.receive_some():
-                        self._reader.feed(data)
-            self.is_alive = False  # the next start opens another one
+            # The helper has no other way to learn that the network is gone.
+            beat, end = RECORD.pack(b"B", 0, 0), RECORD.pack(b"Q", 0, 0)
+            life = Beat(self._stdin.fileno(), beat, BEAT_S, lineage()[:-1], end)
+            try:
+                while data := await self._stdout.receive_some():
+                    self._reader.feed(data)
+            except trio.BrokenResourceError:
+                pass
+            finally:
+                life.close()
+            self.is_alive = False
             status = await self._status()
             reason = "; ".join([explain_status(status), *log.lines()])
             _log.warning("the connection to %s broke: %s", self._host, reason, extra=about(self._host, host=self._host))
@@ -189,7 +196,7 @@ class SSHConnection(ForkServer):
     async def end(self) -> None:
         """Close the connection, and wait until the helper, which ends its nodes, has ended; not without bound."""
         self.close()
-        with trio.move_on_after(END_S):
+        with trio.move_on_after(0 if self._greeting is None else END_S):
             await self._stdin.aclose()
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while await self._stdout.receive_some():  # a login shell may print, and would block
@@ -200,28 +207,40 @@ class SSHConnection(ForkServer):
         await trio.aclose_forcefully(self._stdin)
         await trio.aclose_forcefully(self._stdout)
 
-    async def start(self, config: NodeConfig, task_status: trio.TaskStatus[NodeAddress]) -> int:
-        """Start a node and stay until it has ended; see `Launcher.start`.
+    async def fork(self) -> ForkedNode:
+        """Fork a node, which `boot` boots.
 
         Raises:
-            SpawnError: it did not boot.
+            SpawnError: the connection has ended.
         """
-        boot = Boot(config, is_output_named=is_output_named())
-        assert self._greeting is not None
-        there = self._greeting.python
-        if boot.code and there != list(sys.version_info[:2]):
-            raise SpawnError(
-                f"on_start has no import path, and code travels to the same Python only: {_dotted(there)} on "
-                f"{self._host}, {_dotted(list(sys.version_info[:2]))} here; give 'package.module:function'"
-            )
         line = _FarLine(self)
         node = await self.request_fork(line)
         line.number = node.number
-        return await self.supervise(node, boot, task_status, config.stop_grace_s)
+        return node
+
+    async def boot(self, node: ForkedNode, config: NodeConfig, task_status: trio.TaskStatus[NodeAddress]) -> int:
+        """Boot a forked node and stay until it has ended; see `Launcher.start`."""
+        return await self.supervise(
+            node, Boot(config, is_output_named=is_output_named()), task_status, config.stop_grace_s
+        )
+
+    def check_code(self) -> None:
+        """Raise `SpawnError` if code is passed to a node, and can't travel to the Python over there."""
+        assert self._greeting is not None
+        here, there = list(sys.version_info[:2]), self._greeting.python
+        if passed_code() and there != here:
+            raise SpawnError(
+                f"on_start has no import path, and code travels to the same Python only: {_dotted(there)} on "
+                f"{self._host}, {_dotted(here)} here; give 'package.module:function'"
+            )
 
     async def send(self, records: bytes) -> None:
         """Send records, all or nothing; see `ForkServer.send`."""
-        await self._stdin.send_all(records)
+        try:
+            await self._stdin.send_all(records)
+        except trio.BrokenResourceError:
+            self.is_alive = False  # the next start opens another one
+            raise
 
     async def send_frame(self, frame: bytes) -> None:
         """Send a frame, all of it or, if cancelled, nothing.
@@ -256,13 +275,6 @@ class SSHConnection(ForkServer):
     def _line_of(self, node: ForkedNode) -> _FarLine:
         assert isinstance(node.line, _FarLine)
         return node.line
-
-    async def _beat(self) -> None:
-        """Show the helper that this process lives: it has no other way to learn that the network is gone."""
-        with contextlib.suppress(trio.BrokenResourceError):
-            while True:
-                await trio.sleep(BEAT_S)
-                await self.send_frame(RECORD.pack(b"B", 0, 0))
 
     async def _status(self) -> int:
         """Return the exit status of the ssh client, which has closed its output, and is killed if it doesn't end."""

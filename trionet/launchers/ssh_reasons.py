@@ -13,6 +13,7 @@ import trio
 from trionet.version import __version__
 
 from .far_frames import are_compatible, skew
+from .interpreter import python_environment
 
 if TYPE_CHECKING:
     from .ssh_login import Login
@@ -71,6 +72,7 @@ async def _reason_there(login: Login, status: int) -> str:
                 f"trionet {there} on {login.host} can't start several nodes in one login, as {__version__} here needs: "
                 f"install trionet=={__version__} there"
             )
+        return f"trionet {there} on {login.host} ended before it could start nodes; what it printed says why"
     if _MISSING.search(said):
         said += f"\ninstall trionet=={__version__} there"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -83,7 +85,12 @@ async def _version(login: Login) -> str:
     command = [*login.ssh, "-E", os.devnull, separator, host, shlex.join([*login.command, "--version"])]
     with trio.move_on_after(_ASK_S):
         done = await trio.run_process(
-            command, capture_stdout=True, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
+            command,
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env=python_environment(),
         )
         return done.stdout.decode(errors="replace")
     return ""

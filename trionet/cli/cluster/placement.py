@@ -44,9 +44,9 @@ def spread(slots: Mapping[str, int], nodes: int | None) -> dict[str, int]:
     if not room:
         raise ConfigError("no host has a slot: set slots of one of them to 1 or more")
     if nodes > room:
-        names = listed([f"{name} {count}" for name, count in slots.items()])
+        given = listed([f"{name} {count}" for name, count in slots.items()])
         raise ConfigError(
-            f"{_counted(nodes, 'node')} need {_counted(nodes, 'slot')}, and the hosts have {room} ({names}): set "
+            f"{_counted(nodes, 'node')} need {_counted(nodes, 'slot')}, and the hosts have {room} ({given}): set "
             f"nodes to {room} or fewer, or give the hosts {nodes - room} more"
         )
     names, placed = list(slots), dict.fromkeys(slots, 0)

@@ -92,7 +92,7 @@ def stack() -> Generator[ExitStack]:
 @pytest.mark.soak
 def test_figures_of_a_hundred_nodes_on_four_hosts(stack: ExitStack, tmp_path: Path) -> None:
     fleet = Fleet(stack, tmp_path)
-    near = fleet.start(stack, 25, rounds := 3)
+    near = fleet.start(stack, 25, rounds := 2)
     rows: dict[str, list[Row]] = {}
     for _ in range(rounds):
         for what in ("local cold", "local warm", "ssh cold", "ssh warm"):

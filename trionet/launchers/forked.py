@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import struct
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -43,6 +44,7 @@ RECORD: Final = struct.Struct("!cii")
 END_S: Final = ORPHANED_S + KILL_AFTER_S
 """The time that the helper has to end its nodes, and itself."""
 
+_MOST_WAITS: Final = 10
 LOST: Final = -9
 """The status of a node whose helper was killed. It proves nothing: the node notices that in a moment, and ends."""
 
@@ -108,6 +110,7 @@ class ForkServer:
         self._numbers = itertools.count(1)
         self._sending = trio.Lock()
         self._answered = trio.Event()
+        self._heard = -math.inf
 
     async def send(self, records: bytes) -> None:
         """Send records, all or, if cancelled, none of them; the lock is held.
@@ -125,6 +128,7 @@ class ForkServer:
 
     def handle(self, kind: bytes, number: int, value: int) -> None:
         """Handle a record of the helper."""
+        self._heard = trio.current_time()
         if kind == b"R":
             self.is_ready.set()
         elif kind == b"A":
@@ -208,24 +212,31 @@ class ForkServer:
 
         A helper that doesn't answer meanwhile, stopped by SIGSTOP perhaps, is killed, and its nodes with it.
         """
-        answers = False
-        with trio.move_on_after(grace_s):
-            await self._ask(self.hang_up(node))
-            answers = True
-            await node.ended.wait()
+        answers = await self._wait_for_end(node, self.hang_up(node), grace_s)
         if node.status is None and answers:
-            answers = False
             _log.warning("a forked node did not stop and is killed")
-            with trio.move_on_after(KILL_AFTER_S):
-                await self._ask(RECORD.pack(b"K", node.number, 0))
-                answers = True
-                await node.ended.wait()
+            answers = await self._wait_for_end(node, RECORD.pack(b"K", node.number, 0), KILL_AFTER_S)
         if node.status is None and not answers:
             _log.warning("%s does not answer, and is killed", self._name)
             await kill_child(self._process)
             self.close()
         elif node.status is None:
             _log.error("a forked node has been killed, and doesn't end")
+
+    async def _wait_for_end(self, node: ForkedNode, request: bytes, wait_s: float) -> bool:
+        """Send a request, and wait for the end of a node; return whether the helper answers.
+
+        Both take `wait_s` at most. A helper that is only busy, because it reports of others, has some more time.
+        """
+        for _ in range(_MOST_WAITS):
+            answers = False
+            with trio.move_on_after(wait_s):
+                await self._ask(request)
+                answers = True
+                await node.ended.wait()
+            if answers or node.status is not None or trio.current_time() - self._heard > wait_s:
+                return answers
+        return False
 
     async def _ask(self, request: bytes = b"") -> None:
         """Send a request, and wait until the helper has handled it, or has ended."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.protocols.swim_clusters import Members, sent, swim
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.expecting import MOST_INTERVALS
-from trionet.protocols.swim import Swim
 from trionet.protocols.swim_events import MemberChange
 from trionet.protocols.swim_messages import Ping
 from trionet.protocols.swim_settings import SwimOptions
+
+if TYPE_CHECKING:
+    from trionet.protocols.swim import Swim
 
 NAMES = [f"m{number}" for number in range(60)]
 DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)

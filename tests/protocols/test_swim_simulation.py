@@ -131,7 +131,8 @@ def test_the_cost_at_rest_does_not_depend_on_the_number_of_members(count: int) -
     members.cluster.run(2)
     before = members.cluster.sent
     members.cluster.run(22)
-    assert (members.cluster.sent - before) / count / 20 == pytest.approx(2.0, abs=0.02)
+    # Until each probe comes between two others, some are delayed.
+    assert 1.9 < (members.cluster.sent - before) / count / 20 <= 2.01
 
 
 class Blocked(ProtocolMux):

@@ -12,6 +12,7 @@ from trionet.protocols.digest import hash_of_name
 from trionet.protocols.effects import Send
 from trionet.protocols.members import Members as Table
 from trionet.protocols.statements import State, Statement
+from trionet.protocols.suspicion import VOLUNTEERS
 from trionet.protocols.swim_events import MemberChange
 from trionet.protocols.swim_messages import News, Ping, PingReq
 from trionet.protocols.swim_settings import SwimOptions
@@ -43,6 +44,28 @@ def test_one_who_hears_of_a_suspicion_confirms_it_to_those_who_hold_it_within_a_
     assert len(set(relays)) == LAN.indirect_probes
     assert "b" in confirmed
     assert now - 1.0 < 1.5 * LAN.probe_timeout_s
+
+
+def _volunteers(names: list[str], suspect: str) -> list[str]:
+    """Return those who ping a suspect as soon as they hear of the suspicion."""
+    first, *others = [name for name in names if name != suspect]
+    found = []
+    for name in others:
+        core = swim(name, *(other for other in names if other != name))
+        core.receive(first, stated(suspect, State.SUSPECT, suspected_by=[first]), 0.0)
+        if [one for one in sent(core.on_timer(0.001), to=suspect) if isinstance(one, Ping)]:
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("count", [4, 8, 60])
+def test_the_six_before_a_suspect_on_the_circle_probe_it_at_once_whoever_it_is(count: int) -> None:
+    names = [f"m{number}" for number in range(count)]
+    for suspect in names[:5]:
+        place = hash_of_name(suspect)
+        before = sorted(set(names) - {suspect}, key=lambda name: (place - hash_of_name(name)) % (1 << 64))[:VOLUNTEERS]
+        first = next(name for name in names if name != suspect)
+        assert set(before) - {first} <= set(_volunteers(names, suspect)) <= set(before)
 
 
 def test_one_who_hears_of_a_suspicion_and_has_an_answer_confirms_nothing() -> None:
@@ -117,7 +140,7 @@ def test_a_member_may_stand_still_for_longer_than_a_probe_and_the_minimum_take(s
     members = Members(seed, count, options=DATAGRAMS_ONLY)
     random = members.cluster.random_for("stalls")
     for name in members.names[:5]:
-        members.cluster.at(2 + random.random(), members.cluster.pause, name, 2.5)
+        members.cluster.at(2 + random.random(), members.cluster.pause, name, 2.8)
     members.cluster.run(9)
     assert members.order.of(MemberChange.SUSPECTED)
     assert members.order.of(MemberChange.FAILED) == []

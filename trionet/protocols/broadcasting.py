@@ -18,6 +18,7 @@ from .swim_events import LeaveCompleted
 from .swim_messages import News
 
 if TYPE_CHECKING:
+    from .member_record import MemberRecord
     from .statements import Statement
     from .swim_context import Context
     from .timers import Timer
@@ -85,6 +86,13 @@ class Broadcaster:
         soon = context.now + context.profile.gossip_interval_s * _FIRST_SHARE * context.random.random()
         self._timer = context.timers.set(max(soon, self._sent_at + pause_s), self._send)
 
+    def _targets(self, count: int) -> list[MemberRecord]:
+        """Return `count` members: the successor on the circle, and random ones."""
+        members = self._context.members
+        after = members.trusted_on_circle()
+        others = members.present.sample(count - (after is not None), without=after)
+        return others if after is None else [after, *others]
+
     def leave(self) -> None:
         """Send now, and complete the leave once this node's own statement has been spread."""
         self._leave_ends_at = self._context.now + _LEAVE_INTERVALS * self._context.profile.gossip_interval_s
@@ -99,7 +107,7 @@ class Broadcaster:
         self._sent_at = context.now
         count = context.profile.gossip_nodes * (_WIDTH if self._is_wide else 1)
         self._is_wide = False
-        for member in context.members.present.sample(count):
+        for member in self._targets(count):
             context.send(member.name, News())
         is_spread = context.now >= self._leave_ends_at or context.me not in context.news or not context.members.present
         if context.is_leaving and is_spread and not self.is_left:

@@ -138,6 +138,10 @@ class Members:
         """Return the nearest successor on the circle that is not suspected; None without one nearby."""
         return next((member for member in reversed(self._near) if not member.statement.state), None)
 
+    def is_near(self, member: MemberRecord, count: int) -> bool:
+        """Return whether a member is one of the `count` nearest successors on the circle."""
+        return member in self._near[-count:]
+
     def next_forgotten(self) -> float:
         """Return when the next one that is gone is to be forgotten; ``math.inf`` for none."""
         options = self._options

@@ -3,18 +3,21 @@
 Invariant: in each interval one member is probed, whatever their number. A probe succeeds by an ack from its target
 before the interval ends, or by any other message directly from it. Only a probe that fails leads to a suspicion.
 
-Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
-node on a circle of hashed names, the next one that is not suspected. So each member is probed by its predecessor every
-other interval, and a failure is found within two intervals, however large the group is, if the predecessor runs; else
-by the ring. With the ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the
+Of eight probes, one goes round a ring, which holds each member once per round; the others go to the successor of this
+node on a circle of hashed names, the next one that is not suspected. A ping to the successor says when the next one
+comes, so that the successor notices if it doesn't (see `expecting`). So each member is watched by both neighbours, and
+the first of them misses its ack or its ping within an interval, however large the group is. Each node probes about in
+the middle between two pings of its predecessor, so that the two watch at different times. If both have failed, too, the
+ring finds it. With the ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the
 mean.
 
 Source: SWIM (Das, Gupta, Motivala 2002), sections 3.1 and 4.3; nacks from Lifeguard (Dadgar, Phillips, Currey 2017),
-section IV-A. The circle and the repeated ping within the timeout are ours.
+section IV-A. The circle, the shift and the repeated ping within the timeout are ours.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -47,6 +50,17 @@ _TIMEOUTS: Final = 1.65
 _URGENT_TIMEOUTS: Final = 1.3
 """How many probe timeouts a probe lasts at least: two thirds before relays are asked, or a third in an urgent one, and
 the time until their nacks."""
+
+_RING_EVERY: Final = 8
+"""One of so many probes goes round the ring, all others to the successor on the circle."""
+
+_EARLIEST: Final = 0.25
+"""How long after a ping of its pinger a node probes at the earliest, and how long before the next one at the latest, as
+a share of the interval. With less than a third there is room for all nodes of a circle, whatever their number."""
+
+_LONGEST_SHIFT: Final = 0.2
+"""How far a node delays a probe for that, at most, as a share of the probe timeout; by chance, so that no nodes
+get into step. That is less than a ping may be late, and no probe is hastened, so it takes no more probes."""
 
 _FIRST_RETRY_S: Final = 2.0
 _LAST_RETRY_S: Final = 20.0
@@ -85,9 +99,20 @@ class Prober:
 
     Attributes:
         by_name: the open probes, by target.
+        pinged_at: when this node's pinger last sent a regular ping.
     """
 
-    __slots__ = ("_by_seq", "_context", "_is_circle_next", "_last_tick", "_relays", "_suspect", "_ticking", "by_name")
+    __slots__ = (
+        "_by_seq",
+        "_context",
+        "_last_tick",
+        "_relays",
+        "_suspect",
+        "_ticking",
+        "_ticks",
+        "by_name",
+        "pinged_at",
+    )
 
     def __init__(self, context: Context, suspect: Callable[[MemberRecord], None]) -> None:
         """Start; the first probe is after a random part of an interval, so that nodes aren't in step.
@@ -101,8 +126,9 @@ class Prober:
         self.by_name: dict[str, _Probe] = {}
         self._by_seq: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
-        self._is_circle_next = False
+        self._ticks = int(context.random.random() * _RING_EVERY)
         self._last_tick: float = context.now
+        self.pinged_at: float = -math.inf
         self._ticking = context.after(context.random.random() * context.profile.probe_interval_s, self._tick)
 
     def stop(self) -> None:
@@ -111,10 +137,13 @@ class Prober:
         for probe in list(self.by_name.values()):
             self._end(probe)
 
-    def probe(self, member: MemberRecord, about: Statement | None = None, *, is_urgent: bool = False) -> None:
+    def probe(
+        self, member: MemberRecord, about: Statement | None = None, *, is_urgent: bool = False, again: int = 0
+    ) -> None:
         """Probe a member now, unless a probe is open; send it `about` first, or the statement that suspects it.
 
-        If it `is_urgent`, relays are asked after the first try, and the probe ends when they have answered.
+        If it `is_urgent`, relays are asked after the first try, and the probe ends when they have answered. The
+        ping says that the next one comes `again` intervals later, unless that is 0.
         """
         if member.name in self.by_name:
             return
@@ -130,7 +159,7 @@ class Prober:
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, now, ends_at)
         probe.step = _DIRECT_TRIES - 2 if is_urgent else 0
         self.by_name[member.name] = self._by_seq[seq] = probe
-        self._ping(member, seq, about)
+        self._ping(member, seq, about, again)
         probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._continue, probe)
 
     def receive_ack(self, source: str, seq: int) -> bool:
@@ -200,18 +229,32 @@ class Prober:
 
     def _tick(self) -> None:
         context = self._context
-        interval_s = context.profile.probe_interval_s * (context.awareness.score + 1)
+        interval_s = context.profile.probe_interval_s * (context.awareness.score + 1) + self._shift_s()
         self._ticking = context.timers.set(context.now + interval_s, self._tick)  # not by `after`: it is hot
         members = context.members
-        member = members.trusted_on_circle() if self._is_circle_next else None
+        self._ticks = (self._ticks + 1) % _RING_EVERY
+        member = members.trusted_on_circle() if self._ticks else None
+        again = 0
         if member is None:
             member = members.present.next()
-        self._is_circle_next = not self._is_circle_next
+        else:
+            again = 1 if self._ticks < _RING_EVERY - 1 else 2  # the next one goes round the ring
         if member is not None:
-            self.probe(member)
+            self.probe(member, again=again)
         if len(members.dead):
             self._contact_dead(context.now - self._last_tick)
         self._last_tick = context.now
+
+    def _shift_s(self) -> float:
+        """Return by how much to delay the next probe, so that it comes between two pings of this node's pinger."""
+        context = self._context
+        interval_s = context.profile.probe_interval_s
+        since_s = context.now - self.pinged_at
+        if since_s > 2 * interval_s or context.awareness.score:
+            return 0.0
+        if _EARLIEST <= since_s / interval_s % 1 <= 1 - _EARLIEST:
+            return 0.0
+        return _LONGEST_SHIFT * context.profile.probe_timeout_s * context.random.random()
 
     def _contact_dead(self, since_s: float) -> None:
         """Send a dead member its statement, with the probability of this node's share; a running member refutes it."""
@@ -254,13 +297,13 @@ class Prober:
         if statement.state <= State.SUSPECT and statement.incarnation == probe.incarnation:
             self._suspect(probe.member)
 
-    def _ping(self, member: MemberRecord, seq: int, about: Statement | None = None) -> None:
+    def _ping(self, member: MemberRecord, seq: int, about: Statement | None = None, again: int = 0) -> None:
         context = self._context
         if about is None and member.statement.state:  # not ALIVE
             about = member.statement
         if about is not None:  # Lifeguard's buddy system: the suspect receives the suspicion first
             context.send(member.name, about)
-        context.effects.append(Send(member.name, Ping(seq)))
+        context.effects.append(Send(member.name, Ping(seq, again=again)))
 
     def _ask_relays(self, probe: _Probe) -> None:
         context = self._context

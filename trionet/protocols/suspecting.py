@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from .expecting import Expecting
 from .probing import Prober
 from .statements import MOST_SUSPECTED_BY, State
-from .suspicion import Suspicion, expected_confirmations, suspicion_timeout_s, volunteer_chance
+from .suspicion import VOLUNTEERS, Suspicion, expected_confirmations, suspicion_timeout_s
 from .swim_messages import Ping, PingReq
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ class Suspecting:
     Attributes:
         by_name: the suspicions by suspect, this node's and those of others.
         prober: makes the probes.
+        expecting: notices that a member no longer pings this node.
     """
 
-    __slots__ = ("_believe", "_by_seq", "_context", "by_name", "prober")
+    __slots__ = ("_believe", "_by_seq", "_context", "by_name", "expecting", "prober")
 
     def __init__(self, context: Context, believe: Callable[[Statement], None]) -> None:
         """Call `believe` with each statement that this node makes about another."""
@@ -50,6 +52,7 @@ class Suspecting:
         self.by_name: dict[str, Suspicion] = {}
         self._by_seq: dict[int, Suspicion] = {}
         self.prober: Prober = Prober(context, self.suspect)
+        self.expecting: Expecting = Expecting(context, self.prober)
 
     def suspect(self, member: MemberRecord) -> None:
         """Suspect a member, because this node's probe failed."""
@@ -117,6 +120,7 @@ class Suspecting:
     def postpone(self, lag_s: float) -> None:
         """Extend all probes and suspicions by `lag_s`, because this node stalled."""
         self.prober.postpone(lag_s)
+        self.expecting.postpone(lag_s)
         for suspicion in self.by_name.values():
             if suspicion.began is not None:
                 suspicion.began += lag_s
@@ -131,6 +135,7 @@ class Suspecting:
     def stop(self) -> None:
         """Drop all suspicions, and stop probing."""
         self.prober.stop()
+        self.expecting.stop()
         for suspicion in self.by_name.values():
             suspicion.cancel()
         self.by_name.clear()
@@ -142,7 +147,7 @@ class Suspecting:
         self._by_seq[suspicion.seq] = suspicion
         wait_s = _HEARSAY_MULT * context.suspicion_maximum_s() * (1 + context.random.random())
         is_mine = context.me in member.statement.suspected_by
-        if not is_mine and context.random.random() < volunteer_chance(len(context.members)):
+        if not is_mine and context.members.is_near(member, VOLUNTEERS):
             wait_s = 0.0
         suspicion.timer = context.after(wait_s, self._probe, suspicion)
         after = context.members.trusted_on_circle()

@@ -21,20 +21,25 @@ from .timers import Timer
 
 __all__ = [
     "MAXIMUM_MULT",
+    "VOLUNTEERS",
     "Suspicion",
     "expected_confirmations",
     "suspicion_maximum_s",
     "suspicion_minimum_s",
     "suspicion_timeout_s",
-    "volunteer_chance",
 ]
 
 MAXIMUM_MULT: Final = 6
 """The timeout without any confirmation, as a multiple of the shortest one; memberlist's ``SuspicionMaxTimeoutMult``."""
 
-_SPREADS: Final = 1.7
-"""In so many gossip intervals news reaches all of 50 members. With 1.0 a member of 30 that stands still for 0.5 to 3 s
-now and then, as when it lacks processor time, was held failed in 24 of 60 runs; with 1.7 in none."""
+VOLUNTEERS: Final = 6
+"""So many members probe a suspect at once when they hear of the suspicion: those before it on the circle of hashed
+names, so that their number does not depend on chance. Three confirmations are enough, so some of them may fail, too."""
+
+_SPREADS: Final = 2.0
+"""In so many gossip intervals news reaches all members. With a probe before it, the minimum is then nearly 3 s in `LAN`
+and `LOCAL`: a member that stands still for 0.5 to 3 s again and again, as when it lacks processor time, is hardly ever
+held failed. With 1.7, one of 30 was in 19 of 60 runs of a minute."""
 
 
 def suspicion_minimum_s(mult: int, gossip_interval_s: float, probe_timeout_s: float) -> float:
@@ -82,11 +87,6 @@ def suspicion_timeout_s(confirmations: int, expected: int, minimum_s: float, max
 def expected_confirmations(members: int) -> int:
     """Return K: how many confirmations shorten the timeout to the minimum; fewer in a small group."""
     return max(0, min(MOST_SUSPECTED_BY - 1, members - 2))
-
-
-def volunteer_chance(members: int) -> float:
-    """Return the chance that a receiver of a suspicion probes the suspect at once: about K + 1 of all do."""
-    return min(1.0, 1.5 * (expected_confirmations(members) + 1) / max(1, members - 2))
 
 
 class Suspicion(msgspec.Struct, eq=False):

@@ -256,8 +256,9 @@ class Swim:
         context = self._context
         if source in context.members.doubted:
             self._correct(source, context.members.doubted[source].statement)
-        ack = Ack(message.seq, context.members.digest.total)
-        context.effects.append(Send(source, ack, message.is_reliable))
+        if message.again:
+            self._suspecting.expecting.expect(source, message.again)
+        context.effects.append(Send(source, Ack(message.seq, context.members.digest.total), message.is_reliable))
 
     def _receive_ack(self, source: str, message: Ack) -> None:
         if self._prober.receive_ack(source, message.seq) or self._suspecting.is_final_probe(source, message.seq):
@@ -382,8 +383,7 @@ class Swim:
         context = self._context
         self.counts.stalls += 1
         context.awareness.add(stall_penalty(lag_s, context.profile.probe_timeout_s))
-        extra_s = lag_s + context.profile.probe_timeout_s
-        self._suspecting.postpone(extra_s)
+        self._suspecting.postpone(lag_s + context.profile.probe_timeout_s)
 
     # One table for all nodes of a process: with many nodes, one each would not stay in the processor's cache.
     _handlers: ClassVar[dict[type, Callable[[Any, str, Any], None]]] = {

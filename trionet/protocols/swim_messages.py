@@ -21,10 +21,15 @@ ASKED_SEQ: Final = 1 << 40
 
 
 class Ping(ProtocolMessage, frozen=True, gc=False, tag="ping"):
-    """Asks for an `Ack`, by a connection if `is_reliable`."""
+    """Asks for an `Ack`, by a connection if `is_reliable`.
+
+    Attributes:
+        again: after how many probe intervals the sender pings the receiver again; 0 if that is not said.
+    """
 
     seq: int
     is_reliable: bool = False
+    again: int = 0
 
 
 class Ack(ProtocolMessage, frozen=True, gc=False, tag="ack"):

@@ -45,7 +45,7 @@ class Running:
     """
 
     def __init__(self) -> None:
-        self.logins = trio.CapacityLimiter(_LOGINS_AT_ONCE)
+        self.logins: trio.CapacityLimiter = trio.CapacityLimiter(_LOGINS_AT_ONCE)
         self._hosts: dict[NodeAddress, str] = {}
         self._is_first_starting = False
         self._waiting = trio.lowlevel.ParkingLot()

@@ -96,3 +96,11 @@ def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open()
     assert misses > 0
     trio.run(be_called)
     assert inspected.cache_info().misses == misses
+
+
+def test_where_no_node_can_run_a_warm_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no sockets here")
+
+    monkeypatch.setattr("trionet.transports.network.TCPNetwork.open_endpoint", refuse)
+    warm_up()

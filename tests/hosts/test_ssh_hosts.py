@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
+    pytest.mark.timeout(300),
     pytest.mark.slow,
     pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="openssh-server isn't installed"),
 ]
 
 GONE_S = 5.0
+POWER_CUT_S = 75.0
 
 
 class Fleet:
@@ -120,3 +122,24 @@ def test_a_hundred_nodes_on_four_hosts_take_four_logins_and_leave_nothing(stack:
     seconds = fleet.wait_gone([*fleet.far, fleet.near])
     print("gone from all hosts after", seconds)
     assert seconds < GONE_S
+
+
+@pytest.mark.soak
+def test_a_power_cut_is_noticed_within_some_seventy_seconds_by_both_sides(stack: ExitStack, tmp_path: Path) -> None:
+    fleet = Fleet(stack, tmp_path)
+    near = fleet.start(stack, 2)
+    read(near, "ssh cold")
+    victim, *others = fleet.far
+    begun = time.monotonic()
+    victim.kill()
+    while read(near, "lost").lost != {victim.ip: 2}:
+        pass
+    print(f"the near side has noticed after {time.monotonic() - begun:.1f} s")
+    assert time.monotonic() - begun < POWER_CUT_S
+
+    begun = time.monotonic()
+    fleet.near.kill()
+    while any(map(fleet.left, others)):
+        assert time.monotonic() - begun < POWER_CUT_S
+        time.sleep(0.1)
+    print(f"gone from all hosts after {time.monotonic() - begun:.1f} s")

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,15 @@ from tests.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
 pytestmark = [
+    pytest.mark.timeout(300),
     pytest.mark.slow,
     pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="openssh-server isn't installed"),
 ]
 
 GONE_S = 5.0
+POWER_CUT_S = 75.0
 
 
 class Fleet:
@@ -82,6 +84,13 @@ def read(process: subprocess.Popen[bytes], what: str) -> Row:
     raise AssertionError("the program has ended")
 
 
+def is_ours(pid: int) -> bool:
+    """Whether a process is a helper or a node: an sshd keeps a connection that is dead for longer."""
+    with suppress(OSError):
+        return b"trionet" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 @pytest.fixture
 def stack() -> Generator[ExitStack]:
     require_hosts()
@@ -120,3 +129,24 @@ def test_a_hundred_nodes_on_four_hosts_take_four_logins_and_leave_nothing(stack:
     seconds = fleet.wait_gone([*fleet.far, fleet.near])
     print("gone from all hosts after", seconds)
     assert seconds < GONE_S
+
+
+@pytest.mark.soak
+def test_a_power_cut_is_noticed_within_some_seventy_seconds_by_both_sides(stack: ExitStack, tmp_path: Path) -> None:
+    fleet = Fleet(stack, tmp_path)
+    near = fleet.start(stack, 2)
+    read(near, "ssh cold")
+    victim, *others = fleet.far
+    begun = time.monotonic()
+    victim.kill()
+    while read(near, "lost").lost != {victim.ip: 2}:
+        pass
+    print(f"the near side has noticed after {time.monotonic() - begun:.1f} s")
+    assert time.monotonic() - begun < POWER_CUT_S
+
+    begun = time.monotonic()
+    fleet.near.kill()
+    while nodes := [pid for host in others for pid in fleet.left(host) if is_ours(pid)]:
+        assert time.monotonic() - begun < POWER_CUT_S, nodes
+        time.sleep(0.1)
+    print(f"gone from all hosts after {time.monotonic() - begun:.1f} s")

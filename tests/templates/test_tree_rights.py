@@ -147,7 +147,7 @@ async def test_a_member_gains_nothing_by_the_name_of_another_caller() -> None:
         stolen = RelayedCall("local", "safe", "open", MESSAGEPACK.encode([]), None, [], "stolen", caller[5:])
         prepared = comm.prepare([stolen.plain(), [], packed_members([far]), 4], {}, RELAYING["relay"])
         forged = msgspec.structs.replace(prepared, principal=Principal.parse(caller))
-        errors = {}
+        errors: dict[int, Any] = {}
         async with comm.open_items(honest, forged) as batches:
             async for batch in batches:
                 errors |= {place: error for place, _, error in batch}

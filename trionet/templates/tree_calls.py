@@ -124,7 +124,7 @@ class TreeCall:
             str(self._comm.own),
             request.parent,
             request.trace,
-            self._comm.codec is JSON,
+            self._comm.codec.content_type == JSON.content_type,
         )
         nodes = [node for _, node in self._others]
         arity = arity_of(len(nodes)) if arity is None else arity

@@ -170,6 +170,18 @@ TABLES: Final[dict[str, Table | Pivot]] = {
             "bytes sent to it": "[bytes sent]",
         },
     ),
+    "tree": Table(
+        "tree",
+        {
+            "members": "[members]",
+            "without a tree": "[flat ms] ms",
+            "along a tree": "[tree ms] ms",
+            "the first one": "[first flat ms] ms",
+            "the first one, along a tree": "[first tree ms] ms",
+            "messages of the caller": "[messages, flat]",
+            "messages, along a tree": "[messages, tree]",
+        },
+    ),
     "stops": Table(
         "stops",
         {

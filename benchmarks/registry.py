@@ -43,6 +43,7 @@ class Benchmark(msgspec.Struct, frozen=True):
 BENCHMARKS: Final = {
     "calls": Benchmark("calls:run_calls", 900),
     "fanout": Benchmark("fanout:run_fanout", 600),
+    "tree": Benchmark("tree:run_tree", 300, {"rounds": 3}),
     "face": Benchmark("face:run_face", 300),
     "links": Benchmark("links:run_links", 300),
     "bulk": Benchmark("bulk:run_bulk", 600),

@@ -12,8 +12,8 @@ from benchmarks.commands import Answer, answer_in_trio, options
 from benchmarks.load import PAYLOAD
 
 
-async def main(nodes: list[dict[str, Any]]) -> None:
-    """Be the caller."""
+async def main(nodes: list[dict[str, Any]], is_tree: bool = False) -> None:
+    """Be the caller; `is_tree`: whether the calls go along a tree."""
     remote = trionet.Remote(service="echo", method="plain")
     async with trionet.open_node() as node:
         await node.local.groups.put("fleet", [trionet.NodeAddress.of(one) for one in nodes])
@@ -23,7 +23,7 @@ async def main(nodes: list[dict[str, Any]]) -> None:
             seconds = []
             for _ in range(command["times"]):
                 begun = time.perf_counter()
-                replies = await send([PAYLOAD], remote)
+                replies = await send([PAYLOAD], remote, tree=is_tree)
                 seconds.append(time.perf_counter() - begun)
                 replies.raise_errors()
                 if list(replies.values.values()) != [PAYLOAD] * len(nodes):
@@ -34,4 +34,4 @@ async def main(nodes: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, options()["nodes"])
+    trio.run(main, options()["nodes"], options().get("tree", False))

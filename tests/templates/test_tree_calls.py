@@ -361,6 +361,19 @@ async def test_long_arguments_and_answers_go_along_a_tree() -> None:
         assert {value[1] for value in (await town.tree.call(Shop.sell, what)).values.values()} == {what}
 
 
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_both_transports_carry_calls_along_a_tree(transport: Any) -> None:
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(open_node(NodeConfig(transport=transport))) for _ in range(6)]
+        for node in nodes:
+            await node.local.routes.put(Shop(node))
+        await nodes[0].local.groups.put("town", nodes)
+        group = nodes[0].group("town")
+        assert await group.options(tree=True).call(Shop.fetch, 100_000) == await group.call(Shop.fetch, 100_000)
+        replies = await group.options(tree=True).call(Shop.sell, "tea")
+        assert {type(error) for error in replies.errors.values()} == {RemoteError}
+
+
 async def test_comm_send_has_a_tree_too() -> None:
     async with open_town() as town:
         remote = {"service": "shop", "method": "sell"}

@@ -278,6 +278,25 @@ async def test_a_fan_out_is_a_span_with_a_child_for_each_member(recorder: Record
         assert not trace.get_current_span().get_span_context().is_valid
 
 
+async def test_along_a_tree_the_spans_of_all_members_are_children_of_the_fan_out(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trionet.templates.tree_calls.arity_of", lambda _: 1)
+    async with open_node() as a, open_node() as b, open_node() as c, open_node() as d:
+        for node in (a, b, c, d):
+            await hops_of(node)
+        await a.local.groups.put("town", [a, b, c, d])
+        replies = await a.group("town").options(tree=True).call(Hops.note)
+        assert len(replies.values) == 4
+        spans = await recorder.all_ended()
+        parent = recorder.one("fan_out hops/note")
+        servers = [span for span in spans if span.kind is SpanKind.SERVER]
+        clients = [span for span in spans if span.kind is SpanKind.CLIENT]  # that of the call to itself
+        assert len(servers) == 4
+        assert {parent_of(span) for span in (*servers, *clients)} <= {id_of(parent), *map(id_of, clients)}
+        assert len(spans) == 1 + len(servers) + len(clients)
+
+
 async def test_calls_by_method_have_the_same_spans(recorder: Recorder) -> None:
     async with open_node() as a, open_node() as b:
         for node in (a, b):

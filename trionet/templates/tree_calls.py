@@ -9,6 +9,7 @@ Invariants: there is one value or error for each member, the same as without a t
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -77,7 +78,8 @@ async def call_tree(
     with span_of(comm, gid, request, len(members)) as span:
         traced = request if span is None else span.traced(request)
         try:
-            await TreeCall(comm, members, traced, outcomes, convert).run(arity)
+            with nullcontext() if span is None else span.current():  # for the calls that are made directly
+                await TreeCall(comm, members, traced, outcomes, convert).run(arity)
         except trio.Cancelled as exc:
             if not partial or exc.source != "deadline":
                 raise
@@ -124,7 +126,7 @@ class TreeCall:
             str(self._comm.own),
             request.parent,
             request.trace,
-            self._comm.codec is JSON,
+            self._comm.codec.content_type == JSON.content_type,
         )
         nodes = [node for _, node in self._others]
         arity = arity_of(len(nodes)) if arity is None else arity

@@ -98,15 +98,16 @@ class LinkTransport(ABC):
         self._link_ended = trio.lowlevel.ParkingLot()
         self.traffic: Traffic = Traffic(self._open)
         self.start_soon: Callable[..., None]
+        self._nursery: trio.Nursery | None = None
 
     # ---- running
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make and keep links until cancelled; a driver closes those that are left."""
-        async with trio.open_nursery() as nursery:
-            self.start_soon = nursery.start_soon
+        async with trio.open_nursery() as self._nursery:
+            self.start_soon = self._nursery.start_soon
             if self._certificates is not None:
-                nursery.start_soon(end_expired, self._certificates, self._open.keys())
+                self._nursery.start_soon(end_expired, self._certificates, self._open.keys())
             self._is_running = True
             try:
                 task_status.started()

@@ -24,6 +24,7 @@ from trionet.errors import (
     NodeUnreachable,
     NotPermitted,
     OrphanedCalls,
+    RemoteError,
     TrionetError,
     known_kind,
 )
@@ -209,7 +210,7 @@ class TreeCall:
         try:
             answer = await self._recalled(node)
         except TrionetError:
-            lost = error if isinstance(error, ConnectionLost) else ConnectionLost(error.text)
+            lost = error if isinstance(error, ConnectionLost | RemoteError) else ConnectionLost(error.text)
             self._note(sid, node, None, self._named(lost, node))
             return
         value, failure = self._decoded(answer)

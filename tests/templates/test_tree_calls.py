@@ -24,6 +24,7 @@ from trionet import (
     open_node,
     rpc,
 )
+from trionet.histograms import SUM, UNTIMED
 from trionet.message import RELAYING
 from trionet.protocols.relaying import runs_of
 from trionet.templates import tree_calls
@@ -373,6 +374,28 @@ async def test_both_transports_carry_calls_along_a_tree(transport: Any) -> None:
         assert await group.options(tree=True).call(Shop.fetch, 100_000) == await group.call(Shop.fetch, 100_000)
         replies = await group.options(tree=True).call(Shop.sell, "tea")
         assert {type(error) for error in replies.errors.values()} == {RemoteError}
+
+
+@pytest.mark.parametrize("end", ["values", "enough", "deadline", "errors"])
+async def test_each_member_is_counted_once_as_without_a_tree(end: str, autojump_clock: MockClock) -> None:
+    found = []
+    for is_tree in (False, True):
+        async with open_town() as town:
+            town.shops[4].gate.set()
+            group = town.tree if is_tree else town.group
+            with trio.move_on_after(5):
+                if end in ("values", "errors"):
+                    await group.call(Shop.sell, "milk" if end == "values" else "tea")
+                else:
+                    await group.options(wait="first" if end == "enough" else "all").call(Shop.wait)
+            counts = town.caller.local.comm.counts
+            found.append({
+                outcome: sum(histogram[:SUM]) + histogram[UNTIMED]
+                for service, _, outcome, histogram in counts
+                if service == "shop"
+            })  # fmt: skip
+    assert found[0] == found[1]
+    assert sum(found[0].values()) == COUNT
 
 
 async def test_comm_send_has_a_tree_too() -> None:

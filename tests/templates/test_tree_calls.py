@@ -17,6 +17,7 @@ from trionet import (
     Node,
     NodeConfig,
     NodeUnreachable,
+    NotPermitted,
     OrphanedCalls,
     RemoteError,
     ServiceNotFound,
@@ -39,6 +40,18 @@ if TYPE_CHECKING:
 
 COUNT = 12
 ARITY = 3
+
+
+class Guard:
+    """A service whose handler refuses."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @rpc
+    def enter(self) -> None:
+        self.asked += 1
+        raise NotPermitted("only with a ticket")
 
 
 class OutOfTea(Exception):
@@ -167,6 +180,16 @@ async def test_errors_of_handlers_and_of_nodes_are_those_of_a_call_without_a_tre
             assert (type(other), other.text, other.node) == (type(error), error.text, error.node)
         kinds = {type(error) for error in tree.errors.values()}
         assert kinds == {RemoteError, ServiceNotFound}
+
+
+async def test_a_handler_that_refuses_its_caller_runs_once() -> None:
+    async with open_town() as town:
+        guards = [Guard() for _ in town.nodes]
+        for node, guard in zip(town.nodes, guards, strict=True):
+            await node.local.routes.put(guard)
+        replies = await town.tree.call(Guard.enter)
+        assert {error.text for error in replies.errors.values()} == {"only with a ticket"}
+        assert [guard.asked for guard in guards] == [1] * COUNT
 
 
 async def test_a_handler_sees_the_call_as_if_its_caller_had_called_it() -> None:

@@ -18,7 +18,7 @@ from trionet.codec import JSON, MESSAGEPACK
 from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
 from trionet.identity import NodeAddress
-from trionet.message import RELAYING, Call, valid_parent
+from trionet.message import MAX_ID_CHARS, RELAYING, Call, is_relaying, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.prepared_call import PreparedCall
 from trionet.principal import ANYONE, Principal
@@ -138,7 +138,7 @@ class _Incoming:
     """
 
     def __init__(self, call: Any, way: Any, comm: Comm) -> None:
-        self.call: RelayedCall = RelayedCall.of(call)
+        self.call: RelayedCall = _checked(call)
         self._caller = NodeAddress.of(self.call.caller)
         by = answered_call()
         if not isinstance(by, PreparedCall):
@@ -196,7 +196,7 @@ class _Incoming:
         try:
             prepared = self._router.prepare(self._decoded())
         except TrionetError as exc:
-            return self._answer_of(exc), 0
+            return self._answer_of(exc, has_run=False), 0
         try:
             value = await self._router.run_own(prepared)
         except TrionetError as exc:
@@ -209,8 +209,18 @@ class _Incoming:
                 answer = self._answer_of(RemoteError.from_exception(exc))
         return answer, size_of(answer)
 
-    def _answer_of(self, error: TrionetError) -> list[Any]:
-        return [False, self._codec().encode(error_to_wire(error)), []]
+    def _answer_of(self, error: TrionetError, *, has_run: bool = True) -> list[Any]:
+        return [False if has_run else None, self._codec().encode(error_to_wire(error)), []]
+
+
+def _checked(plain: Any) -> RelayedCall:
+    """Return a call that may be relayed."""
+    call = RelayedCall.of(plain)
+    if is_relaying(call):
+        raise MalformedRequest(f"{call.gid}/{call.service}/{call.method} relays calls, and is not relayed itself")
+    if not 0 < len(call.id) <= MAX_ID_CHARS:  # nodes remember it
+        raise MalformedRequest(f"the id of a relayed call has 1 to {MAX_ID_CHARS} characters, not {len(call.id)}")
+    return call
 
 
 class _Rising:

@@ -163,11 +163,13 @@ class _Alone(Outcomes):
 def checked(answer: Any) -> list[Any]:
     """Return the answer of a member: whether it is a value, its encoded bytes, and its blobs.
 
+    The first is None for the error of a call that was refused, and has not run.
+
     Raises:
         ConnectionLost: it is none.
     """
     match answer:
-        case [bool(ok), bytes(data), list(blobs)] if all(type(blob) is bytes for blob in blobs):
+        case [bool() | None as ok, bytes(data), list(blobs)] if all(type(blob) is bytes for blob in blobs):
             return [ok, data, blobs]
     raise ConnectionLost("what it has answered can't be read here")
 

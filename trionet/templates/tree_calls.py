@@ -154,7 +154,8 @@ class TreeCall:
         """Handle the answer of a member; see `Taker`."""
         sid, node = self._others[place]
         value, error = self._decoded(answer)
-        if isinstance(error, NotPermitted) and not is_asked_here:  # maybe it is the one on the way who may not
+        has_run = answer[0] is not None
+        if isinstance(error, NotPermitted) and not (has_run or is_asked_here):  # maybe one on the way may not
             self._nursery.start_soon(self._call_directly, sid, node)
         else:
             self._note(sid, node, value, error)

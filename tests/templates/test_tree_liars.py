@@ -11,7 +11,7 @@ import trio
 
 from tests.templates.test_tree_calls import ARITY, COUNT, Shop, Town, open_town
 from trionet import MalformedRequest, Node, NodeAddress, NodeConfig, RemoteError, open_node, rpc
-from trionet.codec import MESSAGEPACK
+from trionet.codec import JSON, MESSAGEPACK
 from trionet.message import RELAYING
 from trionet.protocols.relaying import RelayedCall, packed_members
 from trionet.services.base import exposed_methods
@@ -120,6 +120,14 @@ async def test_an_id_or_a_caller_that_is_none_is_refused(fields: dict[str, str])
         with pytest.raises(MalformedRequest):
             await relay(town, relayed(**fields))
         assert len(town.shops[1].calls) == 0
+
+
+async def test_arguments_have_no_more_containers_than_the_node_accepts() -> None:
+    async with open_town(2, NodeConfig(max_message_containers=1000)) as town:
+        for wire, is_json in ((MESSAGEPACK, False), (JSON, True)):
+            call = relayed(id=f"a-{is_json}", args=wire.encode([[[]] * 2000]), is_json=is_json)
+            is_value, data, _ = (await relay(town, call))[0]
+            assert (is_value, wire.decode(data)["name"]) == (None, "DecodeError")
 
 
 async def test_a_parent_or_a_trace_that_is_none_is_left_out() -> None:

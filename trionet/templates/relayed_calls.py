@@ -140,6 +140,9 @@ class _Incoming:
     def __init__(self, call: Any, way: Any, comm: Comm) -> None:
         self.call: RelayedCall = _checked(call)
         self._caller = NodeAddress.of(self.call.caller)
+        codec = JSON if self.call.is_json else MESSAGEPACK
+        is_own = codec.content_type == comm.codec.content_type
+        self._codec: Codec = comm.codec if is_own else codec.limited(comm.codec.max_containers)
         by = answered_call()
         if not isinstance(by, PreparedCall):
             raise MalformedRequest("nodes relay calls to each other: use group.options(tree=True).call(...)")
@@ -165,11 +168,8 @@ class _Incoming:
         for forwarder in (*self._way, *(() if is_run_here else (self._received.forwarder,))):
             self._router.permitted(msgspec.structs.replace(named, forwarder=forwarder))
 
-    def _codec(self) -> Codec:
-        return JSON if self.call.is_json else MESSAGEPACK
-
     def _decoded(self, *, with_args: bool = True) -> Call:
-        call, received, codec = self.call, self._received, self._codec()
+        call, received, codec = self.call, self._received, self._codec
         blobs = iter(call.blobs) if call.blobs else None
         args = codec.decode(call.args, blobs) if with_args else []
         if type(args) is not list:
@@ -204,13 +204,13 @@ class _Incoming:
         else:
             blobs: list[bytes] = []
             try:
-                answer = fitting([True, self._codec().encode(value, blobs), blobs], self._codec(), self._most_bytes)
+                answer = fitting([True, self._codec.encode(value, blobs), blobs], self._codec, self._most_bytes)
             except TrionetError as exc:
                 answer = self._answer_of(RemoteError.from_exception(exc))
         return answer, size_of(answer)
 
     def _answer_of(self, error: TrionetError, *, has_run: bool = True) -> list[Any]:
-        return [False if has_run else None, self._codec().encode(error_to_wire(error)), []]
+        return [False if has_run else None, self._codec.encode(error_to_wire(error)), []]
 
 
 def _checked(plain: Any) -> RelayedCall:

@@ -104,7 +104,7 @@ def summarize(result: Result) -> None:
     differences: list[float] = []
     for name, samples in result.samples.items():
         real, simulated = (median(samples.get(where, [])) for where in ("hosts", "simulated"))
-        ratio = real / simulated if real and simulated else None
+        ratio = round(real / simulated, 2) if real and simulated else None
         counts = [len(samples.get(where, [])) for where in ("hosts", "simulated")]
         unit = "/s" if "packets" in name else "s"
         result.rows.append([name, real, simulated, unit, ratio, *counts])

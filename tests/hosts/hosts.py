@@ -77,6 +77,7 @@ class Host:
         """Start the host, again after `kill`: without any process, with the same addresses."""
         assert not self.is_up
         self._space = Namespaces(self._set_up, is_host=True)
+        self._forgotten: set[int] = set()
         self.is_up = True
         self._switch.plug_in(self.number, self._space)
 
@@ -134,12 +135,18 @@ class Host:
         self._space.network("tc", "qdisc", *change)
 
     def forget_route(self, other: Host) -> None:
-        """Let each packet to `other` fail at once at this host: a blackhole route."""
+        """Let each packet to `other` fail at once at this host, if it is up: a blackhole route."""
+        if not self.is_up or other.number in self._forgotten:
+            return
+        self._forgotten.add(other.number)
         self._space.network("ip", "route", "replace", "blackhole", f"{other.ip}/32")
         self._space.network("ip", "-6", "route", "replace", "blackhole", f"{other.ip6}/128")
 
     def restore_route(self, other: Host) -> None:
         """Undo `forget_route`."""
+        if not self.is_up or other.number not in self._forgotten:
+            return
+        self._forgotten.discard(other.number)
         self._space.network("ip", "route", "del", "blackhole", f"{other.ip}/32")
         self._space.network("ip", "-6", "route", "del", "blackhole", f"{other.ip6}/128")
 
@@ -229,8 +236,7 @@ class Hosts(list[Host]):
     def _forget(self, pairs: list[tuple[Host, Host]]) -> Callable[[], None]:
         def undo() -> None:
             for source, target in pairs:
-                if source.is_up:
-                    source.restore_route(target)
+                source.restore_route(target)
 
         for source, target in pairs:
             source.forget_route(target)

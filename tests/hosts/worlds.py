@@ -82,8 +82,8 @@ class World(Protocol):
     def mute(self, host: int) -> None:
         """Lose all that a host sends to others."""
 
-    def part(self, hosts: list[int]) -> None:
-        """Cut these hosts off from the others."""
+    def part(self, hosts: list[int], *, by_route: bool = False) -> None:
+        """Cut these hosts off from the others; for real, with `by_route`, senders know at once."""
 
     def lose(self, share: float) -> None:
         """Lose that share of all packets between hosts."""
@@ -149,8 +149,8 @@ class _Real:
             if other is not self._hosts[host]:
                 self._hosts.block(self._hosts[host], other, one_way=True)
 
-    def part(self, hosts: list[int]) -> None:
-        self._hosts.partition([self._hosts[host] for host in hosts])
+    def part(self, hosts: list[int], *, by_route: bool = False) -> None:
+        self._hosts.partition([self._hosts[host] for host in hosts], by_route=by_route)
 
     def lose(self, share: float) -> None:
         self._hosts.loss(share)
@@ -224,7 +224,8 @@ class _Simulated:
     def mute(self, host: int) -> None:
         self._add(cut(self._nodes([host]), self._nodes(self._others([host]))))
 
-    def part(self, hosts: list[int]) -> None:
+    def part(self, hosts: list[int], *, by_route: bool = False) -> None:
+        del by_route
         one, other = self._nodes(hosts), self._nodes(self._others(hosts))
         self._add(cut(one, other))
         self._add(cut(other, one))

@@ -191,3 +191,42 @@ def test_whoever_suspects_its_neighbour_on_the_circle_probes_the_next_one_at_onc
     nearest, second, *_ = sorted((f"m{n}" for n in range(9)), key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
     effects = core.receive(nearest, stated(nearest, State.SUSPECT, suspected_by=["m8"]), 1.0)
     assert [one for one in sent(effects, to=second) if isinstance(one, Ping)]
+
+
+@pytest.mark.parametrize("gone", [1, 6, 10])
+def test_the_nearest_that_are_not_suspected_probe_a_suspect_before_which_others_are_suspected(gone: int) -> None:
+    names = sorted((f"m{number}" for number in range(40)), key=hash_of_name)
+    suspects, before, first = names[20 : 21 + gone], names[20 - VOLUNTEERS - 2 : 20], names[39]
+    found = []
+    for name in before:
+        core = swim(name, *(other for other in names if other != name))
+        for suspect in reversed(suspects):  # the farthest is the first, as its own successor notices its silence
+            core.receive(first, stated(suspect, State.SUSPECT, suspected_by=[first]), 0.0)
+        probed = {one.to for one in core.on_timer(0.001) if isinstance(one, Send) and isinstance(one.message, Ping)}
+        found += [name] if suspects[-1] in probed else []
+    assert found == before[-VOLUNTEERS:]
+
+
+def test_whoever_finds_a_run_of_suspects_after_itself_probes_as_many_after_them() -> None:
+    others = [f"m{number}" for number in range(30)]
+    core = swim("a", *others)
+    mine = hash_of_name("a")
+    order = sorted(others, key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
+    pinged: set[str] = set()
+    for name in order[:4]:
+        effects = core.receive(order[20], stated(name, State.SUSPECT, suspected_by=[order[20]]), 1.0)
+        pinged |= {one.to for one in effects if isinstance(one, Send) and isinstance(one.message, Ping)}
+    assert pinged == set(order[1:8])
+
+
+@pytest.mark.parametrize("kind", ["ten side by side", "every second one"])
+def test_many_that_fail_at_once_are_found_wherever_they_are_on_the_circle(kind: str) -> None:
+    members = Members(2, 60, options=DATAGRAMS_ONLY)
+    members.cluster.run(15)
+    circle = sorted(members.names, key=hash_of_name)
+    gone = set(circle[:10] if kind == "ten side by side" else circle[::2])
+    for name in gone:
+        members.cluster.crash(name)
+    left = [core for name, core in members.swims.items() if name not in gone]
+    members.wait(9.0, lambda: all(core.present_count == len(left) for core in left))
+    assert {name for _, _, name in members.order.of(MemberChange.FAILED)} == gone

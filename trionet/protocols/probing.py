@@ -229,7 +229,8 @@ class Prober:
 
     def _tick(self) -> None:
         context = self._context
-        interval_s = context.profile.probe_interval_s * (context.awareness.score + 1) + self._shift_s()
+        patience = context.awareness.score + 1
+        interval_s = context.profile.probe_interval_s * patience + self._shift_s()
         self._ticking = context.timers.set(context.now + interval_s, self._tick)  # not by `after`: it is hot
         members = context.members
         self._ticks = (self._ticks + 1) % _RING_EVERY
@@ -238,7 +239,7 @@ class Prober:
         if member is None:
             member = members.present.next()
         else:
-            again = 1 if self._ticks < _RING_EVERY - 1 else 2  # the next one goes round the ring
+            again = patience if self._ticks < _RING_EVERY - 1 else 2 * patience  # the next one goes round the ring
         if member is not None:
             self.probe(member, again=again)
         if len(members.dead):

@@ -65,6 +65,7 @@ async def accept_all(listening: socket.socket, handle: Callable[[socket.socket, 
                 sock, place = listening.accept()
                 set_options(sock)
                 handle(sock, str(place[0]) if place else "")
+                await trio.lowlevel.checkpoint()  # what has come is read before more connections could displace it
         except BlockingIOError:
             continue
         except trio.ClosedResourceError:

@@ -94,29 +94,32 @@ class Listener:
     async def serve(self, connect: Callable[[socket.socket, str], Connection]) -> None:
         """Serve connections, made by `connect` from sockets and the peers' addresses, until cancelled; then end all."""
 
-        async def handle(sock: socket.socket, peer: str) -> None:
+        def handle(sock: socket.socket, peer: str) -> None:
             if not self._make_room():
                 _log.warning("a connection was refused: %d are in use", len(self._connections), extra=about(peer))
                 sock.close()
                 return
             connection = connect(sock, peer)
-            self._connections[connection] = None
-            try:
-                await connection.run()
-            except* Exception as group:
-                # Hypercorn has raised exceptions caused by a peer (its issues 225 and 177).
-                _log.warning("a connection was closed because serving it failed", exc_info=group, extra=about(peer))
-            finally:
-                connection.abort()
-                self._connections.pop(connection, None)
-                if not self._connections:
-                    self._all_ended.set()
-                    self._all_ended = trio.Event()
+            self._connections[connection] = None  # now: tasks of one pass begin in any order
+            nursery.start_soon(self._run, connection, peer)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._abort_when_cancelled)
             for sock in self._socks:
-                nursery.start_soon(accept_all, sock, lambda *accepted: nursery.start_soon(handle, *accepted))
+                nursery.start_soon(accept_all, sock, handle)
+
+    async def _run(self, connection: Connection, peer: str) -> None:
+        try:
+            await connection.run()
+        except* Exception as group:
+            # Hypercorn has raised exceptions caused by a peer (its issues 225 and 177).
+            _log.warning("a connection was closed because serving it failed", exc_info=group, extra=about(peer))
+        finally:
+            connection.abort()
+            self._connections.pop(connection, None)
+            if not self._connections:
+                self._all_ended.set()
+                self._all_ended = trio.Event()
 
     async def drain(self) -> None:
         """Refuse further connections, and wait for the end of all."""

@@ -276,6 +276,9 @@ class _Incoming:
         self._is_aborted = False
         self._session: Session | None = None
         self._requests: RequestSession | None = None
+        self._strangers = endpoint.strangers
+        if self._strangers is not None:
+            self._admit(self._strangers)
 
     @property
     def idle_since(self) -> float | None:
@@ -292,15 +295,13 @@ class _Incoming:
         return self.unfinished_since is not None or self.idle_since is not None
 
     async def run(self) -> None:
-        strangers = self._endpoint.strangers
-        if strangers is None:
+        if self._strangers is None:
             await self._run(self._config.idle_timeout_s)
             return
-        self._admit(strangers)
         try:
             await self._run(min(self._config.idle_timeout_s, self._config.connect_timeout_s))
         finally:
-            strangers.remove(self)
+            self._strangers.remove(self)
 
     def _admit(self, strangers: Strangers) -> None:
         leaving = strangers.add(self, self._peer)
@@ -365,6 +366,8 @@ class _Incoming:
             greeted = await links.accept(self._sock, first)
         except (HandshakeError, OSError) as exc:
             links.note_refused(self._peer, str(exc) or type(exc).__name__)
+            return
+        except trio.ClosedResourceError:  # this node has closed it, and has logged why
             return
         await links.keep(self._sock, greeted, greeted.peer.address, self._opened)
 

@@ -97,8 +97,8 @@ class LinkTransport(ABC):
         self._is_running = self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self.traffic: Traffic = Traffic(self._open)
-        self._nursery: trio.Nursery
         self.start_soon: Callable[..., None]
+        self._nursery: trio.Nursery | None = None
 
     # ---- running
 
@@ -107,7 +107,7 @@ class LinkTransport(ABC):
         async with trio.open_nursery() as self._nursery:
             self.start_soon = self._nursery.start_soon
             if self._certificates is not None:
-                self.start_soon(end_expired, self._certificates, self._open.keys())
+                self._nursery.start_soon(end_expired, self._certificates, self._open.keys())
             self._is_running = True
             try:
                 task_status.started()

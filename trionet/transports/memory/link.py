@@ -234,7 +234,7 @@ class MemoryTransport(LinkTransport):
         if message.sender is not None:
             message.sender.acknowledge(len(message.data))
         link = self._by_number.get(number)
-        if self._is_ending and not self._nursery.child_tasks:  # that nursery is closed
+        if self._is_ending and not (self._nursery and self._nursery.child_tasks):  # that nursery is closed
             self._carrier.answer(message, "refuse" if kind == "connect" else "reset")
         elif link is not None:
             if kind == "reset":

@@ -108,7 +108,7 @@ def test_the_first_nodes_of_a_fork_server_are_no_spans_and_those_after_them_are(
 
     async def call() -> None:
         async with open_node() as node, open_node() as other:
-            await node.local.comm.send(["nid"], Remote(node=other, service="status", method="get"))
+            await node.local.comm.send(["nid"], Remote(node=other.address, service="status", method="get"))
 
     trio.run(call)
     assert recorder.named("status/get", SpanKind.SERVER)

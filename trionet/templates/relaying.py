@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from trionet.errors import ConnectionLost, TrionetError, known_kind
+from trionet.errors import ConnectionLost, MessageTooLarge, TrionetError, known_kind
 from trionet.message import RELAYING
 from trionet.nurseries import open_plain_nursery
 from trionet.protocols.relaying import packed_members, runs_of
@@ -25,14 +25,17 @@ from .gathering import Gathering
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from trionet.codec import Codec
     from trionet.identity import SID, NodeAddress
     from trionet.protocols.relaying import RelayedCall
     from trionet.services.comm import Comm
     from trionet.transports.base import Request
 
-__all__ = ["Relaying", "Taker", "checked", "entries_of", "size_of"]
+__all__ = ["Relaying", "Taker", "checked", "entries_of", "fitting", "size_of"]
 
 _ENTRY_BYTES: Final = 16
+_HEAD_BYTES: Final = 128
+"""What surrounds the only answer of an item, at most."""
 
 
 class Taker(Protocol):
@@ -160,11 +163,13 @@ class _Alone(Outcomes):
 def checked(answer: Any) -> list[Any]:
     """Return the answer of a member: whether it is a value, its encoded bytes, and its blobs.
 
+    The first is None for the error of a call that was refused, and has not run.
+
     Raises:
         ConnectionLost: it is none.
     """
     match answer:
-        case [bool(ok), bytes(data), list(blobs)] if all(type(blob) is bytes for blob in blobs):
+        case [bool() | None as ok, bytes(data), list(blobs)] if all(type(blob) is bytes for blob in blobs):
             return [ok, data, blobs]
     raise ConnectionLost("what it has answered can't be read here")
 
@@ -172,6 +177,21 @@ def checked(answer: Any) -> list[Any]:
 def size_of(answer: list[Any]) -> int:
     """Return how many bytes an answer takes, about."""
     return _ENTRY_BYTES + len(answer[1]) + sum(map(len, answer[2]))
+
+
+def fitting(answer: list[Any], codec: Codec, limit_bytes: int) -> list[Any]:
+    """Return an answer.
+
+    Raises:
+        MessageTooLarge: it is too long for a message of `limit_bytes` in which it travels as bytes.
+    """
+    most, size = codec.most_bytes(limit_bytes) - _HEAD_BYTES, size_of(answer)
+    if size > most:
+        raise MessageTooLarge(
+            f"an answer of {size:,} bytes is over the limit of {most:,} bytes of those that go along a tree: "
+            f"max_message_bytes"
+        )
+    return answer
 
 
 def entries_of(batch: Any) -> list[tuple[int, Any, TrionetError | None]]:

@@ -24,6 +24,7 @@ REFUSED = [
         "[hosts.a]: its nodes would be at 127.0.0.1, where no other machine reaches them: set ip to an address of a; "
         'or ip = "0.0.0.0" and advertise_ip to its address or its network interface',
     ),
+    (TWO.replace("b.example", "fe80::1%eth0").replace('ip = "10.0.0.6"', ""), "[hosts.b]: its nodes would be at 127."),
     (TWO + "[hosts.local]\n", "[hosts.local]: its nodes would be at 127.0.0.1, where no other machine reaches them"),
     (TWO.replace('"10.0.0.6"', '"::1"'), "[hosts.b]: its nodes would be at ::1"),
     (TWO.replace('"10.0.0.6"', '"0.0.0.0"\nadvertise_ip = "localhost"'), "[hosts.b]: its nodes would be at localhost"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.protocols.swim_clusters import Members
-from trionet.profiles import LOCAL, WAN
+from trionet.profiles import LAN, LOCAL, WAN
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State
 from trionet.protocols.swim_events import MemberChange
@@ -114,6 +114,16 @@ def test_a_leaving_member_is_known_as_left_and_not_as_failed(seed: int) -> None:
     members.cluster.run(members.cluster.now + 20)
     assert len(members.order.of(MemberChange.LEFT, name)) == 49
     assert members.order.of(MemberChange.FAILED) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_leave_while_other_news_waits_takes_no_longer(seed: int) -> None:
+    members = Members(seed, 6, are_known=False)
+    members.join_all()
+    members.wait(10, members.is_whole)
+    name = members.names[2]
+    members.act(name, lambda core, now: core.leave(now))
+    members.wait(4 * LAN.gossip_interval_s, lambda: members.swims[name].is_left)
 
 
 def test_all_leave_at_once_in_bounded_time() -> None:

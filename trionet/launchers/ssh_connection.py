@@ -164,6 +164,8 @@ class SSHConnection(ForkServer):
                     break
                 received += len(data)
                 self._reader.feed(data)
+        if self._greeting is None and received >= MAX_LINE_BYTES:
+            raise NoGreeting(1, f"what the command prints on {self._host} has no end: does it run trionet-node?")
         if self._greeting is None:
             raise NoGreeting(await self._status())
         if not are_compatible(self._greeting.version, __version__):

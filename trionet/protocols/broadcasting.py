@@ -98,6 +98,7 @@ class Broadcaster:
         self._leave_ends_at = self._context.now + _LEAVE_INTERVALS * self._context.profile.gossip_interval_s
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None  # it is not late: this is earlier
         self._send()
 
     def _send(self) -> None:

@@ -18,13 +18,14 @@ from trionet.codec import JSON, MESSAGEPACK
 from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, RemoteError, TrionetError, error_to_wire
 from trionet.identity import NodeAddress
-from trionet.message import RELAYING, Call
+from trionet.message import RELAYING, Call, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.prepared_call import PreparedCall
 from trionet.principal import Principal
-from trionet.protocols.relaying import MOST_RELAYS, RelayedCall, unpacked_members
+from trionet.protocols.relaying import LEAST_ARITY, MOST_RELAYS, RelayedCall, unpacked_members
 from trionet.services.base import rpc
 from trionet.services.relayed_runs import RelayedRuns
+from trionet.trace_headers import valid_trace
 from trionet.trio_internals import time_left_s
 
 from .base import Template
@@ -69,8 +70,8 @@ class RelayedCalls(Template):
             arity: into how many runs they are divided.
         """
         incoming = _Incoming(call, way)
-        if type(arity) is not int or arity < 1:
-            raise MalformedRequest(f"the arity of a tree is a number from 1 on, not {arity!r:.80}")
+        if type(arity) is not int or arity < LEAST_ARITY:
+            raise MalformedRequest(f"the arity of a tree is a number from {LEAST_ARITY} on, not {arity!r:.80}")
         addresses, comm = unpacked_members(members), self.context.local.comm
         rising = _Rising(len(addresses) + 1)
         if len(incoming.onward) > MOST_RELAYS:
@@ -137,8 +138,10 @@ class _Incoming:
 
     def __init__(self, call: Any, way: Any) -> None:
         self.call: RelayedCall = RelayedCall.of(call)
+        self._caller = NodeAddress.of(self.call.caller)
         by = answered_call()
-        assert isinstance(by, PreparedCall)  # each call of a service is one
+        if not isinstance(by, PreparedCall):
+            raise MalformedRequest("nodes relay calls to each other: use group.options(tree=True).call(...)")
         self._received = received = by.call
         self._router: Any = None
         if type(way) is not list or len(way) > MOST_RELAYS:
@@ -177,14 +180,14 @@ class _Incoming:
             args=args,
             kwargs=codec.decode(call.kwargs, blobs) if with_args and call.kwargs is not None else {},
             id=call.id,
-            caller=NodeAddress.of(call.caller),
+            caller=self._caller,
             timeout_s=time_left_s(),
             inner_depth=received.inner_depth,
             principal=received.principal,
             forwarder=received.forwarder,
             key_id=received.key_id,
-            parent=call.parent,
-            trace=call.trace,
+            parent=valid_parent(call.parent),
+            trace=valid_trace(call.trace),
         )
 
     async def begin(self) -> tuple[Any, int]:

@@ -111,10 +111,9 @@ class Relaying:
         def call(node: NodeAddress) -> Awaitable[Any]:
             return self.comm.call_unrecorded(node, request)
 
-        by_sid = {self._members[place].sid: place for place in places}
-        nodes = {sid: self._members[place] for sid, place in by_sid.items()}
+        nodes = {str(place): self._members[place] for place in places}  # a peer may name a member twice
         gathering = Gathering(self.comm, request, is_each_awaited=True)
-        await collect(nodes, call, gathering=gathering, outcomes=_Alone(by_sid, self.taker))
+        await collect(nodes, call, gathering=gathering, outcomes=_Alone(self.taker))
 
     async def _follow(self, begin: int, end: int) -> None:
         """Call the first member of a run, which calls the rest, and take the answers that it streams."""
@@ -128,7 +127,7 @@ class Relaying:
                             raise ConnectionLost("it has relayed an answer of nobody, or two of one member")
                         del left[place]
                         if error is None:
-                            self.taker.take(begin + place, checked(answer), is_asked_here=place == 0)
+                            self.taker.take(begin + place, answer, is_asked_here=place == 0)
                         else:
                             self.taker.take_failure(begin + place, error, is_asked_here=False)
             failure: TrionetError = ConnectionLost("it has relayed no answer of this member")
@@ -140,16 +139,15 @@ class Relaying:
 
 
 class _Alone(Outcomes):
-    """The outcomes of members that were asked here, and have no rest."""
+    """The outcomes of members that were asked here, and have no rest; keyed by their places."""
 
-    def __init__(self, places: dict[SID, int], taker: Taker) -> None:
+    def __init__(self, taker: Taker) -> None:
         super().__init__(None)
-        self._places = places
         self.taker = taker
 
     def note(self, sid: SID, value: Any, error: TrionetError | None) -> None:
         """Handle the answer of a member, or why there is none."""
-        place = self._places[sid]
+        place = int(sid)
         if error is None:
             try:
                 self.taker.take(place, checked(value), is_asked_here=True)
@@ -183,16 +181,19 @@ def entries_of(batch: Any) -> list[tuple[int, Any, TrionetError | None]]:
         ConnectionLost: these are no entries.
     """
     try:
-        return [
-            (place, answer, error if error is None or isinstance(error, TrionetError) else _refuse(error))
-            for place, answer, error in batch
-        ]
+        return [_entry(place, answer, error) for place, answer, error in batch]
     except (TypeError, ValueError) as exc:
         raise ConnectionLost(f"what it has relayed can't be read here: {exc}") from exc
 
 
-def _refuse(error: object) -> TrionetError:
-    raise TypeError(f"{type(error).__name__} is no error")
+def _entry(place: Any, answer: Any, error: Any) -> tuple[int, Any, TrionetError | None]:
+    if type(place) is not int:
+        raise TypeError(f"{type(place).__name__} is no place")
+    if error is None:
+        return place, checked(answer), None
+    if not isinstance(error, TrionetError):
+        raise TypeError(f"{type(error).__name__} is no error")
+    return place, None, error
 
 
 def _by_way_of(head: NodeAddress, error: TrionetError) -> TrionetError:

@@ -164,7 +164,7 @@ def make_plan(
 def _config_of(host: Host, of_all: Mapping[str, Any], *, has_key: bool) -> NodeConfig:
     """Return the configuration of the nodes of a host, which get the key, and need no path of its file."""
     settings = settings_of_a_host(of_all, host)
-    if "ip" not in settings and _is_ip(host.ssh_host):
+    if "ip" not in settings and _is_ip(host.ssh_host) and "%" not in host.ssh_host:  # a zone is that of this machine
         settings["ip"] = host.ssh_host
     try:
         config = NodeConfig.from_mapping(settings)

@@ -1,0 +1,129 @@
+"""Nodes of several hosts at addresses that are not plain IPv4 ones: mapped ports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.hosts.hosts import Host, open_hosts, require_hosts
+from tests.keyed_nodes import new_file
+from tests.waiting import DEADLINE_S
+from trionet import NodeAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+PORT = 7946
+
+# Two networks behind the host, each with one machine; all that leaves them has the address of the host.
+BEHIND = """
+set -e
+mkdir -p /run/netns
+for n in 1 2; do
+  ip netns add behind$n
+  ip link add in$n type veth peer name eth0 netns behind$n
+  ip address add 10.78.$n.1/24 dev in$n
+  ip link set in$n up
+  ip -n behind$n address add 10.78.$n.2/24 dev eth0
+  ip -n behind$n link set lo up
+  ip -n behind$n link set eth0 up
+  ip -n behind$n route add default via 10.78.$n.1
+done
+echo 1 > /proc/sys/net/ipv4/ip_forward
+nft -f - <<END
+table ip nat {
+  chain in {
+    type nat hook prerouting priority dstnat;
+    ip daddr %(ip)s meta l4proto { tcp, udp } th dport 9001 dnat to 10.78.1.2:%(port)s
+    ip daddr %(ip)s meta l4proto { tcp, udp } th dport 9002 dnat to 10.78.2.2:%(port)s
+  }
+  chain out {
+    type nat hook postrouting priority srcnat;
+    oifname eth0 masquerade
+  }
+}
+END
+"""
+
+
+class Nodes:
+    """Nodes of one cluster with a key, each a process on a host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.key_file = str(new_file(folder))
+        token = [sys.executable, "-m", "trionet", "keys", "token", "--key-file", self.key_file, "--scope", "admin"]
+        file = folder / "token"
+        file.write_bytes(subprocess.run(token, check=True, stdout=subprocess.PIPE).stdout)
+        file.chmod(0o600)
+        self.token_file = str(file)
+
+    @contextmanager
+    def start(self, host: Host, *before: str, **settings: Any) -> Generator[NodeAddress]:
+        """Start a node by the words `before` its command line; return where it says that it is."""
+        config = {"key_file": self.key_file, "profile": "local", **settings}
+        command = [*before, sys.executable, "-m", "trionet.cli.node", "--json", "--config", json.dumps(config)]
+        process = host.run(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            ready = json.loads(process.stdout.readline())
+            yield NodeAddress(ready["ip"], ready["port"])
+        finally:
+            process.kill()
+
+    def ask(self, host: Host, *words: str, before: Sequence[str] = ()) -> Any:
+        """Return what a command of trionet prints on a host."""
+        proof = [] if "--token" in words else ["--key-file", self.key_file]
+        return json.loads(host.check([*before, sys.executable, "-m", "trionet", *words, "--json", *proof]))
+
+    def wait_for(self, host: Host, address: NodeAddress, members: dict[str, str]) -> None:
+        """Return once the node at `address` has these members, each with its status."""
+        begun = time.monotonic()
+        while (found := self._members(host, address)) != members:
+            assert time.monotonic() - begun < DEADLINE_S, found
+            time.sleep(0.02)
+
+    def _members(self, host: Host, address: NodeAddress) -> dict[str, str]:
+        return {each["address"]: each["status"] for each in self.ask(host, "members", str(address))}
+
+    def sids(self, host: Host, address: str, *words: str, before: Sequence[str] = ()) -> set[str]:
+        """Return what all members answer, called by the node at an address."""
+        answer = self.ask(host, "call", address, "all/status/get", "sid", *words, before=before)
+        assert answer["errors"] == {}
+        return set(answer["value"])
+
+
+def alive(addresses: Sequence[NodeAddress]) -> dict[str, str]:
+    return {str(address): "alive" for address in addresses}
+
+
+def test_nodes_behind_mapped_ports_and_one_outside_are_one_cluster_and_call_each_other(tmp_path: Path) -> None:
+    require_hosts()
+    nodes = Nodes(tmp_path)
+    with open_hosts(2) as (router, outside):
+        router.check(["sh", "-c", BEHIND % {"ip": router.ip, "port": PORT}])
+        mapped = {"ip": "0.0.0.0", "port": PORT, "advertise_ip": router.ip}
+        first, second = (["ip", "netns", "exec", f"behind{number}"] for number in (1, 2))
+        with (
+            nodes.start(outside, ip=outside.ip, port=PORT) as seed,
+            nodes.start(router, *first, **mapped, advertise_port=9001, join=[str(seed)]) as one,
+            nodes.start(router, *second, **mapped, advertise_port=9002, join=[str(one)]) as other,
+        ):
+            assert (str(one), str(other)) == (f"{router.ip}:9001", f"{router.ip}:9002")
+            everyone = [seed, one, other]
+            for address in everyone:
+                nodes.wait_for(outside, address, alive(everyone))
+                assert nodes.sids(outside, str(address)) == {each.sid for each in everyone}
+            # By HTTP a key permits calls of the own machine alone.
+            local = [f"127.0.0.1:{PORT}", "--token", nodes.token_file]
+            assert nodes.sids(router, *local, before=first) == {each.sid for each in everyone}
+            pings = nodes.ask(outside, "ping", *map(str, everyone), "--count", "1", "--wait", "30")
+            assert [each["datagrams"]["loss"] for each in pings] == [0, 0, 0]

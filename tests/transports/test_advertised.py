@@ -82,6 +82,23 @@ async def test_without_seeds_there_is_no_route() -> None:
     assert await ip_of_route([NodeAddress("127.0.0.1", 9)], is_ipv6=False) == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("seeds", "ip"),
+    [
+        (["127.0.1.1:9", "192.0.2.1:9"], "192.0.2.9"),
+        (["localhost:9", "192.0.2.2:9", "192.0.2.1:9"], "192.0.2.9"),  # without a route to the second
+        (["127.0.1.1:9", "192.0.2.2:9", "127.0.0.2:9"], "127.0.1.1"),
+        (["192.0.2.1:9", "127.0.1.1:9"], "192.0.2.9"),
+    ],
+)
+async def test_a_seed_on_this_machine_says_nothing_of_the_address_while_others_have_a_route(
+    monkeypatch: pytest.MonkeyPatch, seeds: list[str], ip: str
+) -> None:
+    routes = {"127.0.0.1": "127.0.0.1", "127.0.1.1": "127.0.1.1", "127.0.0.2": "127.0.0.1", "192.0.2.1": "192.0.2.9"}
+    monkeypatch.setattr(advertised, "_ip_towards", lambda _, place: routes.get(place[0]))
+    assert await ip_of_route(map(NodeAddress.of, seeds), is_ipv6=False) == ip
+
+
 def test_an_interface_advertises_an_ipv6_address_that_lasts_and_that_others_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Nodes of several hosts at addresses that are not plain IPv4 ones: mapped ports."""
+"""Nodes of several hosts at addresses that are not plain IPv4 ones: mapped ports, and IPv6."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +55,13 @@ END
 """
 
 
+_PUT = """
+import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), method="PUT")
+sys.stdout.write(urllib.request.urlopen(request).read().decode())
+"""
+
+
 class Nodes:
     """Nodes of one cluster with a key, each a process on a host."""
 
@@ -64,7 +71,7 @@ class Nodes:
         file = folder / "token"
         file.write_bytes(subprocess.run(token, check=True, stdout=subprocess.PIPE).stdout)
         file.chmod(0o600)
-        self.token_file = str(file)
+        self.token = ["--token", str(file)]
 
     @contextmanager
     def start(self, host: Host, *before: str, **settings: Any) -> Generator[NodeAddress]:
@@ -79,24 +86,29 @@ class Nodes:
         finally:
             process.kill()
 
-    def ask(self, host: Host, *words: str, before: Sequence[str] = ()) -> Any:
-        """Return what a command of trionet prints on a host."""
-        proof = [] if "--token" in words else ["--key-file", self.key_file]
+    def ask(self, host: Host, *words: str, before: Sequence[str] = (), proof: Sequence[str] | None = None) -> Any:
+        """Return what a command of trionet prints on a host, which proves itself by the key unless by `proof`."""
+        if proof is None:
+            proof = ["--key-file", self.key_file]
         return json.loads(host.check([*before, sys.executable, "-m", "trionet", *words, "--json", *proof]))
 
-    def wait_for(self, host: Host, address: NodeAddress, members: dict[str, str]) -> None:
+    def wait_for(
+        self, host: Host, address: NodeAddress, members: dict[str, str], proof: Sequence[str] | None = None
+    ) -> None:
         """Return once the node at `address` has these members, each with its status."""
         begun = time.monotonic()
-        while (found := self._members(host, address)) != members:
+        while True:
+            printed = self.ask(host, "members", str(address), proof=proof)
+            if (found := {each["address"]: each["status"] for each in printed}) == members:
+                return
             assert time.monotonic() - begun < DEADLINE_S, found
             time.sleep(0.02)
 
-    def _members(self, host: Host, address: NodeAddress) -> dict[str, str]:
-        return {each["address"]: each["status"] for each in self.ask(host, "members", str(address))}
-
-    def sids(self, host: Host, address: str, *words: str, before: Sequence[str] = ()) -> set[str]:
+    def sids(
+        self, host: Host, address: str, before: Sequence[str] = (), proof: Sequence[str] | None = None
+    ) -> set[str]:
         """Return what all members answer, called by the node at an address."""
-        answer = self.ask(host, "call", address, "all/status/get", "sid", *words, before=before)
+        answer = self.ask(host, "call", address, "all/status/get", "sid", before=before, proof=proof)
         assert answer["errors"] == {}
         return set(answer["value"])
 
@@ -123,7 +135,50 @@ def test_nodes_behind_mapped_ports_and_one_outside_are_one_cluster_and_call_each
                 nodes.wait_for(outside, address, alive(everyone))
                 assert nodes.sids(outside, str(address)) == {each.sid for each in everyone}
             # By HTTP a key permits calls of the own machine alone.
-            local = [f"127.0.0.1:{PORT}", "--token", nodes.token_file]
-            assert nodes.sids(router, *local, before=first) == {each.sid for each in everyone}
+            assert nodes.sids(router, f"127.0.0.1:{PORT}", before=first, proof=nodes.token) == {
+                each.sid for each in everyone
+            }
             pings = nodes.ask(outside, "ping", *map(str, everyone), "--count", "1", "--wait", "30")
             assert [each["datagrams"]["loss"] for each in pings] == [0, 0, 0]
+
+
+def test_nodes_at_ipv6_addresses_are_a_cluster_that_calls_its_members_and_notices_a_killed_host(tmp_path: Path) -> None:
+    require_hosts()
+    nodes = Nodes(tmp_path)
+    with open_hosts(3) as (first, second, third), ExitStack() as started:
+        one = started.enter_context(nodes.start(first, ip=first.ip6, port=PORT))
+        # In capitals; on all addresses, where the route tells its own, and a seed on its own machine does not.
+        seed = f"[{first.ip6.upper()}]:{PORT}"
+        other = started.enter_context(nodes.start(second, ip="::", port=PORT, join=[f"[::1]:{PORT - 1}", seed]))
+        last = started.enter_context(
+            nodes.start(third, ip="::", port=PORT, advertise_ip="eth0", join=[f"host2:{PORT}"])
+        )
+        everyone = [one, other, last]
+        assert list(map(str, everyone)) == [f"[{host.ip6}]:{PORT}" for host in (first, second, third)]
+        for address in everyone:
+            nodes.wait_for(second, address, alive(everyone))
+            assert nodes.sids(first, str(address)) == {each.sid for each in everyone}
+        for host in (second, third):
+            assert nodes.sids(host, f"[::1]:{PORT}", proof=nodes.token) == {each.sid for each in everyone}
+        pings = nodes.ask(first, "ping", *map(str, everyone), "--count", "1", "--wait", "30")
+        assert [each["datagrams"]["loss"] for each in pings] == [0, 0, 0]
+        third.kill()
+        nodes.wait_for(first, other, alive([one, other]) | {str(last): "failed"})
+        assert nodes.sids(second, str(one)) == {one.sid, other.sid}
+
+
+def test_nodes_at_ipv6_addresses_call_each_other_by_http(tmp_path: Path) -> None:
+    require_hosts()
+    nodes = Nodes(tmp_path)
+    plain = {"key_file": None, "insecure": True, "transport": "http", "datagrams": False, "port": PORT}
+    with (
+        open_hosts(2) as (first, second),
+        nodes.start(first, ip=first.ip6, **plain) as one,
+        nodes.start(second, ip=second.ip6, **plain, join=[str(one)]) as other,
+    ):
+        nodes.wait_for(second, one, alive([one, other]), proof=())
+        call = f"http://{one}/all/status/get"
+        # As any client of HTTP writes it; the node calls the other one by HTTP.
+        answer = json.loads(second.check([sys.executable, "-c", _PUT, call, '["sid"]']))
+        assert set(answer["values"]) == {one.sid, other.sid}
+        assert answer["errors"] == {}

@@ -17,12 +17,13 @@ from tests.waiting import DEADLINE_S
 from trionet import NodeAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
 PORT = 7946
+_PAUSE_S = 0.3  # a command costs more than that
 
 # Two networks behind the host, each with one machine; all that leaves them has the address of the host.
 BEHIND = """
@@ -92,29 +93,30 @@ class Nodes:
             proof = ["--key-file", self.key_file]
         return json.loads(host.check([*before, sys.executable, "-m", "trionet", *words, "--json", *proof]))
 
-    def wait_for(
-        self, host: Host, address: NodeAddress, members: dict[str, str], proof: Sequence[str] | None = None
-    ) -> None:
-        """Return once the node at `address` has these members, each with its status."""
+    def wait_for_failed(self, host: Host, asked: NodeAddress, failed: NodeAddress) -> None:
+        """Return once a node has noticed that another one has failed."""
+        self._wait_for(
+            {"failed"},
+            lambda: {
+                each["status"] for each in self.ask(host, "members", str(asked)) if each["address"] == str(failed)
+            },
+        )
+
+    def check_calls(self, host: Host, address: NodeAddress | str, members: Collection[NodeAddress], **how: Any) -> None:
+        """Have a node call all members that it knows, until these are `members`; all answer."""
+
+        def sids() -> set[str]:
+            answer = self.ask(host, "call", str(address), "all/status/get", "sid", **how)
+            assert answer["errors"] == {}
+            return set(answer["value"])
+
+        self._wait_for({member.sid for member in members}, sids)
+
+    def _wait_for(self, wanted: set[str], ask: Callable[[], set[str]]) -> None:
         begun = time.monotonic()
-        while True:
-            printed = self.ask(host, "members", str(address), proof=proof)
-            if (found := {each["address"]: each["status"] for each in printed}) == members:
-                return
+        while (found := ask()) != wanted:
             assert time.monotonic() - begun < DEADLINE_S, found
-            time.sleep(0.02)
-
-    def sids(
-        self, host: Host, address: str, before: Sequence[str] = (), proof: Sequence[str] | None = None
-    ) -> set[str]:
-        """Return what all members answer, called by the node at an address."""
-        answer = self.ask(host, "call", address, "all/status/get", "sid", before=before, proof=proof)
-        assert answer["errors"] == {}
-        return set(answer["value"])
-
-
-def alive(addresses: Sequence[NodeAddress]) -> dict[str, str]:
-    return {str(address): "alive" for address in addresses}
+            time.sleep(_PAUSE_S)
 
 
 def test_nodes_behind_mapped_ports_and_one_outside_are_one_cluster_and_call_each_other(tmp_path: Path) -> None:
@@ -132,12 +134,9 @@ def test_nodes_behind_mapped_ports_and_one_outside_are_one_cluster_and_call_each
             assert (str(one), str(other)) == (f"{router.ip}:9001", f"{router.ip}:9002")
             everyone = [seed, one, other]
             for address in everyone:
-                nodes.wait_for(outside, address, alive(everyone))
-                assert nodes.sids(outside, str(address)) == {each.sid for each in everyone}
+                nodes.check_calls(outside, address, everyone)
             # By HTTP a key permits calls of the own machine alone.
-            assert nodes.sids(router, f"127.0.0.1:{PORT}", before=first, proof=nodes.token) == {
-                each.sid for each in everyone
-            }
+            nodes.check_calls(router, f"127.0.0.1:{PORT}", everyone, before=first, proof=nodes.token)
             pings = nodes.ask(outside, "ping", *map(str, everyone), "--count", "1", "--wait", "30")
             assert [each["datagrams"]["loss"] for each in pings] == [0, 0, 0]
 
@@ -156,15 +155,13 @@ def test_nodes_at_ipv6_addresses_are_a_cluster_that_calls_its_members_and_notice
         everyone = [one, other, last]
         assert list(map(str, everyone)) == [f"[{host.ip6}]:{PORT}" for host in (first, second, third)]
         for address in everyone:
-            nodes.wait_for(second, address, alive(everyone))
-            assert nodes.sids(first, str(address)) == {each.sid for each in everyone}
-        for host in (second, third):
-            assert nodes.sids(host, f"[::1]:{PORT}", proof=nodes.token) == {each.sid for each in everyone}
+            nodes.check_calls(first, address, everyone)
+        nodes.check_calls(second, f"[::1]:{PORT}", everyone, proof=nodes.token)
         pings = nodes.ask(first, "ping", *map(str, everyone), "--count", "1", "--wait", "30")
         assert [each["datagrams"]["loss"] for each in pings] == [0, 0, 0]
         third.kill()
-        nodes.wait_for(first, other, alive([one, other]) | {str(last): "failed"})
-        assert nodes.sids(second, str(one)) == {one.sid, other.sid}
+        nodes.wait_for_failed(first, other, last)
+        nodes.check_calls(first, other, [one, other])
 
 
 def test_nodes_at_ipv6_addresses_call_each_other_by_http(tmp_path: Path) -> None:
@@ -176,9 +173,8 @@ def test_nodes_at_ipv6_addresses_call_each_other_by_http(tmp_path: Path) -> None
         nodes.start(first, ip=first.ip6, **plain) as one,
         nodes.start(second, ip=second.ip6, **plain, join=[str(one)]) as other,
     ):
-        nodes.wait_for(second, one, alive([one, other]), proof=())
-        call = f"http://{one}/all/status/get"
-        # As any client of HTTP writes it; the node calls the other one by HTTP.
-        answer = json.loads(second.check([sys.executable, "-c", _PUT, call, '["sid"]']))
-        assert set(answer["values"]) == {one.sid, other.sid}
-        assert answer["errors"] == {}
+        # The node that is called, by the command by its link, calls the other one by HTTP.
+        nodes.check_calls(first, other, [one, other], proof=())
+        # As any client of HTTP writes it.
+        answer = second.check([sys.executable, "-c", _PUT, f"http://{one}/all/status/get", '["sid"]'])
+        assert set(json.loads(answer)["values"]) == {one.sid, other.sid}

@@ -14,7 +14,7 @@ from trionet.protocols.members import Members as Table
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.suspicion import VOLUNTEERS
 from trionet.protocols.swim_events import MemberChange
-from trionet.protocols.swim_messages import News, Ping, PingReq
+from trionet.protocols.swim_messages import Ack, News, Ping, PingReq
 from trionet.protocols.swim_settings import SwimOptions
 
 DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
@@ -230,3 +230,23 @@ def test_many_that_fail_at_once_are_found_wherever_they_are_on_the_circle(kind: 
     left = [core for name, core in members.swims.items() if name not in gone]
     members.wait(9.0, lambda: all(core.present_count == len(left) for core in left))
     assert {name for _, _, name in members.order.of(MemberChange.FAILED)} == gone
+
+
+@pytest.mark.parametrize(("is_one_suspected", "least", "most"), [(False, 1, 2), (True, 4, 5)])
+def test_every_other_probe_goes_round_the_ring_only_while_there_is_a_suspect(
+    is_one_suspected: bool, least: int, most: int
+) -> None:
+    others = [f"m{number}" for number in range(60)]
+    core = swim("a", *others)
+    mine = hash_of_name("a")
+    order = sorted(others, key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
+    if is_one_suspected:
+        core.receive("m1", stated(order[50], State.SUSPECT, suspected_by=["m1"]), 0.0)
+    targets: list[str] = []
+    while (now := core.next_deadline()) < 9.0:
+        for one in core.on_timer(now):
+            if isinstance(one, Send) and isinstance(one.message, Ping):
+                targets.append(one.to)
+                core.receive(one.to, Ack(one.message.seq, core.view), now)
+    assert len(targets) >= 8
+    assert least <= len([name for name in targets if name != order[0]]) <= most

@@ -49,7 +49,7 @@ async def reasons(login: Login, status: int, log: list[str]) -> list[str]:
     """
     hints = [hint for mark, hint in _HINTS.items() if any(mark in line for line in log)]
     if status == _BROKEN and not log:
-        hints.append(f"a signal has killed {login.command[0]} on {login.host}, or the connection has ended")
+        hints.append(f"ssh gives no reason in its log; perhaps a signal has killed {login.command[0]} on {login.host}")
     return [*filter(None, [await _reason_there(login, status)]), *log, *hints[:1]]
 
 

@@ -139,6 +139,11 @@ class Members:
         """Return the nearest successor on the circle that is not suspected; None without one nearby."""
         return next((member for member in reversed(self._near) if not member.statement.state), None)
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a member is suspected."""
+        return len(self.doubted) > len(self._gone_at[State.DEAD]) + len(self._gone_at[State.LEFT])
+
     def suspected_near(self, count: int) -> Iterator[MemberRecord]:
         """Iterate over the suspected successors on the circle for which fewer than `count` before them are trusted."""
         trusted = 0

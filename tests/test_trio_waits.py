@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
+import errno
 import os
 import queue
 import socket
+import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -163,6 +166,64 @@ async def test_a_run_is_idle_only_once_input_has_been_received() -> None:
         one.send(b"x")
         await trio.testing.wait_all_tasks_blocked(SOON_S)
         assert got == [b"x"]
+
+
+def test_input_that_sets_another_clock_wakes_who_waits_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trio_waits, "_can_wait_here", can_wait_here)
+    clock = trio.testing.MockClock()
+
+    async def main() -> None:
+        with watched(lambda _: clock.jump(LATER_S)) as one:
+            await trio.testing.wait_all_tasks_blocked(SOON_S)
+            one.send(b"x")
+            await trio.sleep(LATER_S)
+
+    timer = threading.Timer(LATER_S, _thread.interrupt_main)
+    timer.start()
+    try:
+        trio.run(main, clock=clock)
+    finally:
+        timer.cancel()
+
+
+async def test_input_of_a_socket_that_was_just_forgotten_makes_no_run_idle() -> None:
+    got, inputs = list[bytes](), Inputs.of_this_run()
+
+    def forget_the_other(data: bytes) -> None:
+        got.append(data)
+        other = second if data == b"first" else first
+        inputs.forget(other.sock.fileno())
+
+    with watched(forget_the_other) as first, watched(forget_the_other) as second:
+        first.send(b"first")
+        second.send(b"second")
+        began = trio.current_time()
+        await trio.testing.wait_all_tasks_blocked(SOON_S)
+        assert trio.current_time() - began >= SOON_S
+        left = second if got == [b"first"] else first
+        inputs.watch(left.sock.fileno(), trio.lowlevel.current_task(), left.receive)
+
+
+async def test_a_run_goes_on_where_no_further_socket_can_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def register(self, *_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            full.append(self)
+
+    full, inputs = list[Full](), Inputs.of_this_run()
+    if isinstance(inputs, InputsInTask):
+        return
+    with monkeypatch.context() as patched:
+        patched.setattr("trionet.trio_waits.select.epoll", Full)
+        assert not inputs.begin()
+    assert len(full) == 1
+    await trio.to_thread.run_sync(os.getpid)
+    await trio.lowlevel.checkpoint()
+    with watched() as one:
+        one.send(b"x")
+        await one.came.wait()
 
 
 def test_the_end_of_a_run_closes_its_descriptors() -> None:

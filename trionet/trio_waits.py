@@ -11,7 +11,8 @@ takes its place:
 part                   private                                 public fallback
 =====================  ======================================  ====================================================
 `InputsInWait`         the epoll that Trio waits with, its     `InputsInTask`: one task, which waits for an epoll of
-                       run queue, deadlines, idle waiters      its own: slower, and not worth it for few sockets
+                       run queue, deadlines, idle waiters,     its own: slower, and not worth it for few sockets; also
+                       clock                                   in guest mode, and with any other clock than Trio's
 =====================  ======================================  ====================================================
 
 Invariants: the function of a socket runs as its task, in the context of that, while the task waits. Trio goes on as
@@ -23,7 +24,6 @@ Source: Trio 0.35, ``_core/_run.py`` and ``_core/_io_epoll.py``. epoll(7): an ep
 
 from __future__ import annotations
 
-import math
 import select
 from abc import ABC, abstractmethod
 from contextlib import closing, suppress
@@ -72,16 +72,25 @@ class Inputs(ABC):
 
     @abstractmethod
     def _wait_for(self, epoll: select.epoll) -> None:
-        """Have input received from now on when `epoll` has some."""
+        """Have input received from now on when `epoll` has some.
+
+        Raises:
+            OSError: that is not possible now, and nothing has changed.
+        """
 
     def begin(self) -> bool:
         """Make it ready to watch sockets; return False if no descriptor is free for that."""
         if self._epoll is None:
             try:
-                self._epoll = select.epoll()
+                epoll = select.epoll()
             except OSError:
                 return False
-            self._wait_for(self._epoll)
+            try:
+                self._wait_for(epoll)
+            except OSError:  # the user has as many watches as the system permits
+                epoll.close()
+                return False
+            self._epoll = epoll
         return True
 
     def watch(self, fd: int, task: trio.lowlevel.Task, receive: Callable[[], None]) -> None:
@@ -105,18 +114,28 @@ _HAS_WAIT: Final = (
     and hasattr(_run, "GLOBAL_RUN_CONTEXT")
     and all(
         hasattr(getattr(_run, "Runner", None), name)
-        for name in ("clock_autojump_threshold", "deadlines", "io_manager", "is_guest", "runq", "waiting_for_idle")
+        for name in ("clock", "deadlines", "io_manager", "is_guest", "runq", "waiting_for_idle")
     )
+    and hasattr(_run, "SystemClock")
     and hasattr(getattr(_run, "Deadlines", None), "_heap")
 )
 
 
 def _can_wait_here() -> bool:
-    """Whether Trio waits with an epoll, in the loop's own thread."""
+    """Whether Trio waits with an epoll, in the loop's own thread, and for time that only passes.
+
+    What is received may set another clock, or let it jump. Trio learns of that once a task has run.
+    """
     if not _HAS_WAIT:
         return False
     runner = _run.GLOBAL_RUN_CONTEXT.runner
-    return not runner.is_guest and isinstance(getattr(runner.io_manager, "_epoll", None), select.epoll)
+    manager = runner.io_manager
+    return (
+        not runner.is_guest
+        and type(runner.clock) is _run.SystemClock
+        and isinstance(getattr(manager, "_epoll", None), select.epoll)
+        and hasattr(manager, "_force_wakeup_fd")
+    )
 
 
 class InputsInWait(Inputs):
@@ -138,8 +157,8 @@ class InputsInWait(Inputs):
 
     def _wait_for(self, epoll: select.epoll) -> None:
         manager = self._runner.io_manager
+        epoll.register(manager._epoll.fileno(), select.EPOLLIN)  # noqa: SLF001
         self._trio, manager._epoll = manager._epoll, self  # noqa: SLF001
-        epoll.register(self._trio.fileno(), select.EPOLLIN)
 
     # ---- what Trio calls
 
@@ -161,12 +180,12 @@ class InputsInWait(Inputs):
                         del context.task
                 else:  # or a socket that was forgotten just now
                     is_for_trio = True
-            if is_for_trio:
-                return self._trio.poll(0, most)  # type: ignore[no-any-return]
+            if is_for_trio and (events := self._trio.poll(0, most)):
+                return events  # type: ignore[no-any-return]
             heap = self._deadlines._heap  # noqa: SLF001
             if self._runnable or (heap[0] if heap else None) is not first:
                 break
-            if self._runner.waiting_for_idle or self._runner.clock_autojump_threshold != math.inf:
+            if self._runner.waiting_for_idle:
                 return [(self._runner.io_manager._force_wakeup_fd, select.EPOLLIN)]  # noqa: SLF001  it was not idle
             timeout_s = until - now()
             if timeout_s <= 0:

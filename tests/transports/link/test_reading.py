@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import signal
+import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from tests.transports.link.ends import HandPeer, call, connect, links
 from tests.waiting import wait_until
 from trionet import trio_waits
 from trionet.protocols.link.frames import Reply
+from trionet.transports.link.polling import BusyPoll
+from trionet.transports.link.reading import Reading
 from trionet.trio_waits import Inputs, InputsInTask, InputsInWait
 
 if TYPE_CHECKING:
@@ -151,6 +155,37 @@ async def test_ctrl_c_reaches_handlers_and_not_the_reader(start: Start, nursery:
         link._reading._receive = note  # type: ignore[assignment]  # noqa: SLF001
     assert await ask(peer, 5) == 5
     assert protected == {"reader": True, "handler": False}
+
+
+def test_ctrl_c_in_a_handler_that_closes_its_link_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trio_waits, "_FEW", 0)
+    reached = list[str]()
+
+    @trio.lowlevel.disable_ki_protection
+    def handle(data: bytes) -> bool:
+        if data == b"close":
+            scope.cancel()
+            reached.append("handler")
+            signal.raise_signal(signal.SIGINT)
+        return True
+
+    async def main() -> None:
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with near, far, scope:
+            reading = Reading(near, BusyPoll(0))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reading.run, handle)
+                far.send(b"first")
+                await wait_until(lambda: waiting() == 1)
+                far.send(b"close")
+                await trio.sleep_forever()
+
+    scope = trio.CancelScope()
+    with pytest.raises(BaseExceptionGroup) as raised:
+        trio.run(main, strict_exception_groups=True)
+    assert raised.group_contains(KeyboardInterrupt)
+    assert reached == ["handler"]
 
 
 async def test_an_exception_of_one_link_is_its_own(start: Start, nursery: trio.Nursery) -> None:

@@ -35,7 +35,7 @@ class Reading:
         poll: tells when to spin for input.
     """
 
-    __slots__ = ("_handle", "_inputs", "_poll", "_receive", "_task", "fd", "sock")
+    __slots__ = ("_failure", "_handle", "_inputs", "_poll", "_receive", "_task", "fd", "sock")
 
     def __init__(self, sock: socket.socket, poll: BusyPoll) -> None:
         self.sock: socket.socket = sock
@@ -45,6 +45,7 @@ class Reading:
         self._handle: Callable[[bytes], bool] = _ends
         self._inputs: Inputs = Inputs.of_this_run()
         self._task: trio.lowlevel.Task | None = None
+        self._failure: BaseException | None = None
 
     async def run(self, handle: Callable[[bytes], bool]) -> None:
         """Receive input until its end; ``handle(data)`` handles it, and returns whether to read on.
@@ -62,7 +63,7 @@ class Reading:
                 size, data = len(data), b""  # free the memory before waiting
         finally:
             self._inputs.users -= 1
-            self._handle, self._task = _ends, None  # breaks reference cycles
+            self._handle, self._task, self._failure = _ends, None, None  # breaks reference cycles
 
     async def _next(self, before: int) -> bytes:
         """Return the next input, after one of `before` bytes; nothing at the end."""
@@ -92,7 +93,12 @@ class Reading:
         """
         self._task = task = trio.lowlevel.current_task()
         self._inputs.watch(self.fd, task, self._handle_next)
-        found: bytes | None = await trio.lowlevel.wait_task_rescheduled(self._forget)
+        try:
+            found: bytes | None = await trio.lowlevel.wait_task_rescheduled(self._forget)
+        except trio.Cancelled as exc:
+            if self._failure is not None:
+                raise self._failure from exc
+            raise
         return found
 
     def _forget(self, _: object) -> trio.lowlevel.Abort:
@@ -116,9 +122,11 @@ class Reading:
         except BaseException as exc:  # the task raises it
             found = outcome.Error(exc)
         task = self._task
-        if task is not None:  # else it has been cancelled, as where the link was closed
+        if task is not None:
             self._forget(None)
             trio.lowlevel.reschedule(task, found)
+        elif isinstance(found, outcome.Error):  # the task was cancelled by then, as where the link was closed
+            self._failure = found.error
 
 
 def _ends(_: bytes) -> bool:

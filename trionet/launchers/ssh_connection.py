@@ -241,7 +241,7 @@ class SSHConnection(ForkServer):
         try:
             await self._stdin.send_all(records)
         except trio.BrokenResourceError:
-            self.is_alive = False  # the next start opens another one
+            self.note_lost()  # the next start opens another one
             raise
 
     async def send_frame(self, frame: bytes) -> None:

@@ -63,8 +63,8 @@ async def accept_all(listening: socket.socket, handle: Callable[[socket.socket, 
             await wait_readable(listening)
             while True:
                 sock, place = listening.accept()
-                set_options(sock)
-                handle(sock, str(place[0]) if place else "")
+                if _is_usable(sock):
+                    handle(sock, str(place[0]) if place else "")
                 await trio.lowlevel.checkpoint()  # what has come is read before more connections could displace it
         except BlockingIOError:
             continue
@@ -78,3 +78,13 @@ async def accept_all(listening: socket.socket, handle: Callable[[socket.socket, 
                 await trio.sleep(_FULL_S)
             elif exc.errno not in _GIVEN_UP:
                 raise
+
+
+def _is_usable(sock: socket.socket) -> bool:
+    """Make a connection ready, or close it: on some systems that fails once its peer has gone, even as invalid."""
+    try:
+        set_options(sock)
+    except OSError:
+        sock.close()
+        return False
+    return True

@@ -145,7 +145,8 @@ def of_probe(kinds: dict[Arrow, str]) -> tuple[float, dict[Arrow, str]]:
     """Return the begin of the probe of n2 by n0, and its messages: of the others those that its question has caused."""
     own = {arrow: kind for arrow, kind in kinds.items() if (arrow.source, arrow.target) == ("n0", "n2")}
     begin = next(arrow.sent_at for arrow, kind in own.items() if arrow.kind == "datagram" and kind == "ping")
-    asked = next(arrow.sent_at for arrow, kind in kinds.items() if kind == "ping_req" and arrow.sent_at > begin)
+    asking = [arrow for arrow, kind in kinds.items() if kind == "ping_req" and arrow.source == "n0"]
+    asked = next(arrow.sent_at for arrow in asking if arrow.sent_at > begin)
     hops = {"ping": 1, "call": 1, "reply": 2, "ack": 2, "indirect_ack": 3}  # after how many latencies each is sent
     return begin, {
         arrow: kind

@@ -148,7 +148,8 @@ async def test_it_ends_when_all_nodes_have_been_stopped_by_calls(up: Start, conf
     addresses = await command.addresses()
     await stop_all(addresses)
     assert await command.wait() == status
-    assert command.said() == "trionet up: all nodes have ended\n"
+    lines = [line for line in command.said().splitlines() if "event loop" not in line]  # of a loaded machine
+    assert lines == ["trionet up: all nodes have ended"]
 
 
 async def stop_all(addresses: list[NodeAddress]) -> None:

@@ -71,6 +71,7 @@ WRONG: dict[str, list[Any]] = {
     "ip": [5, None, b"127.0.0.1", Name("127.0.0.1"), ["127.0.0.1"], "caf\udce9", "", "x" * 254],
     "port": ["80", 80.0, True, None, Port.WEB, -1, 70_000, 2**70, [80]],
     "advertise_ip": [5, b"x", ["x"], "caf\udce9"],
+    "advertise_port": ["80", 80.0, True, Port.WEB, 0, -1, 65_536, 2**70, [80]],
     "policy": [5, "no reference", b"a:b", {}, {"allow": []}],
     "on_start": [5, "no reference", b"a:b", {}],
     "insecure": [1, "yes", None, []],

@@ -7,7 +7,17 @@ import pytest
 
 from tests.samples import COLLIDING
 from trionet import ConfigError, MalformedRequest, NodeAddress, NodeConfig, SIDCollision
-from trionet.identity import check_gid, check_name, checked_destination, checked_host, is_loopback, members_by_sid
+from trionet.identity import (
+    check_gid,
+    check_name,
+    checked_destination,
+    checked_host,
+    is_loopback,
+    is_unspecified,
+    members_by_sid,
+    sid_of,
+)
+from trionet.services.joining import seed_addresses
 
 HERE = NodeAddress("127.0.0.1", 8080)
 
@@ -77,6 +87,48 @@ def test_an_address_is_taken_in_every_form_that_means_one(value: Any) -> None:
 def test_what_means_no_address_is_refused(value: Any) -> None:
     with pytest.raises(MalformedRequest):
         NodeAddress.of(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "ip"),
+    [
+        ("[::1]:80", "::1"),
+        ("[0:0:0:0:0:0:0:1]:80", "::1"),
+        ("[FD00::A]:80", "fd00::a"),
+        ("[fd00:0:0::a]:80", "fd00::a"),
+        ("[fe80::1%eth0]:80", "fe80::1%eth0"),
+        ("[FE80::1%Eth0]:80", "fe80::1%Eth0"),
+        ("[::ffff:127.0.0.1]:80", "127.0.0.1"),
+        ("[::FFFF:7F00:1]:80", "127.0.0.1"),
+        ("[::]:80", "::"),
+        ("localhost:80", "localhost"),
+        ("ip6-localhost:80", "ip6-localhost"),
+    ],
+)
+def test_an_address_has_one_identifier_in_every_form_of_its_text(text: str, ip: str) -> None:
+    (seed,) = NodeConfig(join=[text]).join or []
+    found = {NodeAddress.of(text), NodeAddress.of(seed), *seed_addresses([text]), *members_by_sid([text]).values()}
+    assert found == {NodeAddress(ip, 80)}
+    assert sid_of(text) == NodeAddress(ip, 80).sid
+    host = text.removesuffix(":80")
+    config = NodeConfig(ip=host, port=80)
+    assert NodeAddress.of(config) == NodeAddress(ip, 80)
+    if not is_unspecified(ip):
+        assert NodeConfig(advertise_ip=host).advertise_ip == ip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["::1", "[::1]", "::1:8080", "fd00::1:8080", "1:2:3:4:5:6:7:8:80", "::ffff:127.0.0.1:80", "fe80::1%eth0", "[::1:80",
+     "[[::1]]:80", "[fe80::1%]:80", "[127.0.0.1]:80", "[localhost]:80", "[]:80", "[::1]:", "[::1]:http", "[::1] :80"],
+)  # fmt: skip
+def test_an_ipv6_address_without_brackets_or_port_is_refused_with_the_form_to_write(text: str) -> None:
+    hint = re.escape("an IPv6 address stands in brackets, and the port after them, as in '[::1]:8080'")
+    for refuse in (NodeAddress.of, lambda text: seed_addresses([text]), lambda text: members_by_sid([text])):
+        with pytest.raises(MalformedRequest, match=hint):
+            refuse(text)
+    with pytest.raises(ConfigError, match=rf"^join: .*{hint}"):
+        NodeConfig(join=[text])
 
 
 @pytest.mark.parametrize("port", [-1, 65_536, True, 80.0, None])

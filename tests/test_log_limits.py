@@ -256,6 +256,7 @@ UNLIMITED = {
     "nurseries.py",
     "reloading.py",
     "services/log_ring.py",
+    "warming.py",
 }
 
 OF_NOBODY = {
@@ -276,6 +277,7 @@ OF_NOBODY = {
     "maelstrom/node.py: the output is closed: %s",
     "maelstrom/stdio.py: a line of more than %s bytes is ignored: %r…",
     "maelstrom/stdio.py: standard input is unreadable: %s",
+    "transports/accepting.py: no connection can be accepted: %s; trying again in %g s",
     "transports/listener.py: not listening on %s: %s",
     "tracing/telemetry.py: a span could not be ended: %s",
     "tracing/telemetry.py: a span could not be started: %s",

@@ -56,6 +56,13 @@ done
 exit "$status"
 """
 
+TRIONET = f"""#!/bin/sh
+if [ "$1 $2" = "keys new" ]; then
+    {sys.executable} -m trionet "$@"  # that of another job, which is faster
+fi
+exec {sys.executable} -m trionet "$@"
+"""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the whole of 127.0.0.0/8 on loopback"),
@@ -76,7 +83,7 @@ def job(folder: Path, port: int, *program: str) -> Generator[subprocess.Popen[st
     commands = {
         "scontrol": SCONTROL,
         "srun": SRUN,
-        "trionet": f'#!/bin/sh\nexec {sys.executable} -m trionet "$@"\n',
+        "trionet": TRIONET,
         "trionet-node": f'#!/bin/sh\nexec {sys.executable} -m trionet.cli.node "$@"\n',
     }
     for name, text in commands.items():

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .codec import register_type
-from .config_checks import check_on_start, check_references, check_rollout, checked_policy_setting, refuse_key
+from .config_checks import (
+    check_advertised_port,
+    check_on_start,
+    check_references,
+    check_rollout,
+    checked_policy_setting,
+    checked_seed,
+    refuse_key,
+)
 from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
 from .identity import NodeAddress, check_cluster, checked_destination, checked_host, is_loopback, is_unspecified
@@ -86,6 +94,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         port: the TCP port to listen on; 0 picks a free one.
         advertise_ip: the address that other nodes connect to, or the network interface that has it; if `ip` is
             ``0.0.0.0`` or ``::``, by default that of the route to the nodes of `join`.
+        advertise_port: the port that other nodes connect to, TCP and UDP, where that is mapped to `port`. None: `port`.
         on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
             path ``"package.module:function"``, sync or async. To a spawned process a callable without an import path
             goes by value, with the extra ``code``.
@@ -132,6 +141,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     ip: str = "127.0.0.1"
     port: int = 0
     advertise_ip: str | None = None
+    advertise_port: int | None = None
     on_start: OnStart = None
     insecure: bool = False
     key_file: str | None = None
@@ -173,7 +183,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         for setting in ("services", "templates"):
             check_references(setting, getattr(self, setting))
         if self.join is not None:
-            self._set("join", [_checked_seed(seed) for seed in self.join])
+            self._set("join", [checked_seed(seed) for seed in self.join])
         check_tags(self.tags)
         self.check_ranges()
         for setting, choices in _CHOICES.items():
@@ -192,6 +202,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ConfigError(f"port: {exc.text}") from exc
         if self.advertise_ip is not None:
             self._set("advertise_ip", checked_destination(self.advertise_ip, "advertise_ip"))
+        check_advertised_port(self.advertise_port)
 
     def _check_files(self) -> None:
         for setting in ("key_file", *CERTIFICATE_FILES):
@@ -225,6 +236,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             )
         if is_unspecified(self.ip) and not self.advertise_ip and not self.join:
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
+        if self.advertise_port is not None and not self.port:
+            raise ConfigError("set port (--port), too: advertise_port is mapped to one, and port 0 picks any")
 
     @property
     def certificate_settings(self) -> dict[str, Any]:
@@ -381,20 +394,6 @@ def _check_texts(value: Any) -> None:
                 text.encode()
         except UnicodeEncodeError as exc:
             raise Misfit(f"{text!r:.100} is no text: no Unicode") from exc
-
-
-def _checked_seed(seed: object) -> str:
-    """Return a seed of any form as a text, which can travel to a spawned node."""
-    try:
-        address = NodeAddress.of(seed)
-    except MalformedRequest as exc:
-        raise ConfigError(f"join: {exc.text}") from exc
-    except BaseException as exc:  # an attribute of the user's
-        pass_endings(exc)
-        raise ConfigError(f"join: a {type(seed).__name__} is no address: {type(exc).__name__}") from exc
-    if not address.port:
-        raise ConfigError(f"join: the seed {address} has no port")
-    return str(address)
 
 
 register_type(NodeConfig, name="trionet:NodeConfig")

@@ -5,16 +5,53 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, MalformedRequest
-from .identity import check_name
+from .identity import NodeAddress, check_name
 from .import_paths import is_reference
 from .key_texts import holds_key_text
 from .policy import checked_policy
-from .user_code import shown
+from .user_code import pass_endings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["check_on_start", "check_references", "check_rollout", "checked_policy_setting", "refuse_key"]
+__all__ = [
+    "check_advertised_port",
+    "check_on_start",
+    "check_references",
+    "check_rollout",
+    "checked_policy_setting",
+    "checked_seed",
+    "refuse_key",
+]
+
+_MAX_PORT = 65_535
+
+
+def check_advertised_port(port: int | None) -> None:
+    """Raise `ConfigError` unless others can connect to such a port, or it is None."""
+    if port is not None and not 1 <= port <= _MAX_PORT:
+        raise ConfigError(
+            f"advertise_port is the port that others connect to, 1 to {_MAX_PORT}, not {shown(port)}: leave it out "
+            f"where that is port"
+        )
+
+
+def checked_seed(seed: object) -> str:
+    """Return a seed of any form as a text, which can travel to a spawned node.
+
+    Raises:
+        ConfigError: it is no address, or has no port.
+    """
+    try:
+        address = NodeAddress.of(seed)
+    except MalformedRequest as exc:
+        raise ConfigError(f"join: {exc.text}") from exc
+    except BaseException as exc:  # an attribute of the user's
+        pass_endings(exc)
+        raise ConfigError(f"join: a {type(seed).__name__} is no address: {type(exc).__name__}") from exc
+    if not address.port:
+        raise ConfigError(f"join: the seed {address} has no port")
+    return str(address)
 
 
 def check_on_start(on_start: Any) -> None:

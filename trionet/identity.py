@@ -48,6 +48,7 @@ _NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.\-]{1,128}\Z")
 _CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}\Z")
 _SID = re.compile(r"[0-9a-f]{10}\Z")
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})\Z")
 _WITH_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]*)\Z")
 
 
@@ -87,7 +88,8 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
 
         Args:
             value: a `NodeAddress`, a mapping with ``ip`` and ``port``, an object with those attributes
-                (a node, a configuration), or a text ``"ip:port"`` (``"[::1]:8080"``).
+                (a node, a configuration), or a text ``"ip:port"``, with an IPv6 address in brackets
+                (``"[::1]:8080"``) and in any of its forms.
 
         Raises:
             MalformedRequest: it denotes none.
@@ -98,11 +100,10 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
             case {"ip": ip, "port": port}:
                 return cls(ip, port)
             case str():
-                ip, colon, port = value.rpartition(":")
-                bare = ip.removeprefix("[").removesuffix("]")
-                is_host = ":" not in ip or isinstance(_parsed(bare), ipaddress.IPv6Address)
-                if colon and re.fullmatch("[0-9]{1,5}", port) and is_host:
-                    return cls(bare, int(port))
+                if (found := _ADDRESS.match(value)) is not None:
+                    ip = found["host"] if found["ipv6"] is None else _canonical_ipv6(found["ipv6"])
+                    if ip is not None:
+                        return cls(ip, int(found["port"]))
             case _:
                 address = getattr(value, "address", value)
                 if hasattr(address, "ip") and hasattr(address, "port"):
@@ -117,6 +118,8 @@ def _address_hint(value: Any) -> str:
             return ": leave the scheme and the path out, as in '127.0.0.1:8080'"
         if _SID.match(value):
             return ", it is a SID: use node.all.members()[sid]"
+        if value.count(":") > 1 or "[" in value:
+            return ": an IPv6 address stands in brackets, and the port after them, as in '[::1]:8080'"
     if type(value) is tuple:
         return ": use trionet.NodeAddress(ip, port)"
     return ": use 'ip:port', as in '127.0.0.1:8080', a NodeAddress, or a node"
@@ -278,6 +281,12 @@ def is_unspecified(ip: str) -> bool:
     """Return whether `ip` stands for all addresses of a machine."""
     address = _parsed(ip)
     return address is not None and address.is_unspecified
+
+
+def _canonical_ipv6(text: str) -> str | None:
+    """Return an IPv6 address in the form from which NIDs are computed, see `checked_host`; None if it is none."""
+    address = _parsed(text)
+    return str(address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else None
 
 
 def _parsed(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

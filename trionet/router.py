@@ -50,6 +50,7 @@ class Router:
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
         counts: counts of the calls so far, and their durations.
+        max_message_bytes: the limit of its answers.
         methods: its methods.
         tracing: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
@@ -59,6 +60,7 @@ class Router:
         max_threads: int = Limits().max_threads,
         watchdog: Watchdog | None = None,
         now_ns: Callable[[], int] = time.perf_counter_ns,
+        max_message_bytes: int = Limits().max_message_bytes,
     ) -> None:
         """Build a router without services.
 
@@ -66,7 +68,9 @@ class Router:
             max_threads: the handlers in worker threads at once, at each depth.
             watchdog: watches its handlers, unless None.
             now_ns: the clock of the durations; see `trionet.virtual_time.stopwatch`.
+            max_message_bytes: see `Limits`.
         """
+        self.max_message_bytes: int = max_message_bytes
         self.counts: CallCounts = CallCounts(now_ns)
         self.threads: ThreadPools = ThreadPools(max_threads)
         self._watchdog = Watchdog.off() if watchdog is None else watchdog

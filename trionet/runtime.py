@@ -96,7 +96,8 @@ async def open_node(
 @asynccontextmanager
 async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: LiveKeys) -> AsyncGenerator[Node]:
     watchdog = Watchdog.of_this_run()
-    router, bus = Router(config.max_threads, watchdog, stopwatch()), EventBus()
+    router = Router(config.max_threads, watchdog, stopwatch(), config.max_message_bytes)
+    bus = EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.

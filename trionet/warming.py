@@ -4,7 +4,8 @@ A fork server does it before it forks, once for all its nodes. Then lazy imports
 interpreter has adapted its code, so that a forked node has less to do, and changes fewer pages of the memory that all
 share.
 
-Invariant: nothing is left of them: no descriptor, thread or task. Where they can't run, nothing is lost but time later.
+Invariant: nothing is left of them: no descriptor, thread or task, and no span at a tracer provider. Where they can't
+run, nothing is lost but time later.
 """
 
 from __future__ import annotations
@@ -38,13 +39,18 @@ _LIMIT_S: Final = 5.0
 def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None) -> None:
     """Run nodes with this configuration, on free ports, and these keys; Trio must not run yet."""
     "localhost".encode(_CODEC_OF_HOSTS)
-    find_telemetry()
+    telemetry = find_telemetry()
     usable_processors()
     cluster_agent.warm_up()
+    if telemetry is not None:
+        telemetry.is_for_nobody = telemetry.provider() is not None
     try:
         trio.run(_rehearse, NodeConfig() if config is None else config, keys)
     except Exception as exc:  # as in a sandbox without sockets: the node that is wanted will say why
         _log.debug("nothing is warmed up: %r", exc)
+    finally:
+        if telemetry is not None:
+            telemetry.is_for_nobody = False
 
 
 async def _rehearse(config: NodeConfig, keys: NodeKeys | None) -> None:

@@ -105,6 +105,7 @@ WRONG = [
     ("[[hosts]]\nname = 'a'\n", "hosts: each host is a table of its own: [hosts.NAME], not [[hosts]]"),
     ("[hosts]\nalpha = 3\n", "hosts.alpha: expected a table, [hosts.alpha], not 3"),
     ("[hosts.alpha.example]\n", 'hosts.alpha.example: a name with dots is quoted: [hosts."alpha.example"]'),
+    ("[hosts.10.0.0.5]\nslots = 2\n", 'hosts.10.0: a name with dots is quoted: [hosts."10.0.0.5"]'),
     ("[hosts.'a b']\n", "a name of a host is 1 to 128 of letters"),
     ("[hosts.alpha]\n[hosts.alpha]\n", "line 2"),
     (A_HOST + "slot = 3\n", "hosts.alpha.slot: there is no such key; did you mean slots"),
@@ -139,6 +140,10 @@ WRONG = [
         A_HOST + "address = 'a:2222'\n",
         'hosts.alpha.address: ssh takes the port from its options: options = ["-p", "2222"]',
     ),
+    (
+        A_HOST + "address = 'me@[fd00::1]:2222'\n",
+        'hosts.alpha.address: ssh takes the port from its options: options = ["-p", "2222"]',
+    ),
     (A_HOST + "address = 'me@a'\nuser = 'you'\n", "hosts.alpha.user: the address names the user me, too"),
     (A_HOST + "user = '-l'\n", "hosts.alpha.user: the name of a user, not '-l'"),
     (
@@ -146,6 +151,8 @@ WRONG = [
         "hosts.alpha.options: a list of words, as ['-p', '2222'], not the text '-p 2222'",
     ),
     (A_HOST + "options = ['-p', 2222]\n", "hosts.alpha.options: a list of words, and 2222 is no word"),
+    (A_HOST + "options = ['beta']\n", "hosts.alpha.options: they begin with an option, as "),
+    (A_HOST + "command = ['']\n", "hosts.alpha.command: the words that run trionet-node there; it is empty"),
     (A_HOST + "command = []\n", "hosts.alpha.command: the words that run trionet-node there; it is empty"),
     (A_HOST + "venv = '/v'\npython = '/p'\n", "hosts.alpha.venv: python says already how nodes start"),
     (A_HOST + "environment = {'A-B' = 'x'}\n", "hosts.alpha.environment.A-B: the name of a variable has"),

@@ -24,6 +24,7 @@ REFUSED = [
         "[hosts.a]: its nodes would be at 127.0.0.1, where no other machine reaches them: set ip to an address of a; "
         'or ip = "0.0.0.0" and advertise_ip to its address or its network interface',
     ),
+    (TWO.replace("b.example", "fe80::1%eth0").replace('ip = "10.0.0.6"', ""), "[hosts.b]: its nodes would be at 127."),
     (TWO + "[hosts.local]\n", "[hosts.local]: its nodes would be at 127.0.0.1, where no other machine reaches them"),
     (TWO.replace('"10.0.0.6"', '"::1"'), "[hosts.b]: its nodes would be at ::1"),
     (TWO.replace('"10.0.0.6"', '"0.0.0.0"\nadvertise_ip = "localhost"'), "[hosts.b]: its nodes would be at localhost"),
@@ -33,8 +34,14 @@ REFUSED = [
     ("nodes = 3\nplacement = 'strict'\nslots = 2\n" + TWO, 'cluster.toml: placement = "strict" puts one node'),
     ("nodes = 2\nmin = 3\n" + TWO, "cluster.toml: min is 3, and there are 2 nodes: set it to 1 to 2"),
     ("port = 65535\nslots = 2\n" + TWO, "[hosts.a]: there are no 2 ports from 65535 on"),
+    ("port = 80\nadvertise_port = 65535\nslots = 2\n" + TWO, "ports from 65535 on: set a lower advertise_port"),
+    ("advertise_port = 80\n" + TWO, "[hosts.a]: set port (--port), too: advertise_port is mapped to one"),
     # two nodes at one address
     ("port = 80\n" + TWO.replace("0.6", "0.5"), "[hosts.b]: one of its nodes would be 10.0.0.5:80, as one of a is"),
+    (
+        'port = 80\nadvertise_port = 90\nadvertise_ip = "192.0.2.1"\n' + TWO,
+        "[hosts.b]: one of its nodes would be 192.0.2.1:90, as one of a is",
+    ),
     ("port = 80\n[hosts.a]\nlocal = true\nslots = 2\n[hosts.b]\nlocal = true\nport = 81\n", "would be 127.0.0.1:81"),
 ]
 
@@ -44,6 +51,37 @@ def test_a_plan_that_could_not_work_is_refused_with_what_to_set(tmp_path: Path, 
     with pytest.raises(ConfigError) as caught:
         plan_of(tmp_path, text, has_key=True)
     assert said in caught.value.text
+
+
+MAPPED = """
+port = 7946
+slots = 2
+advertise_ip = "192.0.2.1"
+[hosts.a]
+address = "a.example"
+ip = "10.0.0.5"
+advertise_port = 9000
+[hosts.b]
+address = "b.example"
+ip = "10.0.0.6"
+advertise_port = 9100
+"""
+
+
+def test_advertised_ports_follow_each_other_as_the_ports_do(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, MAPPED, has_key=True)
+    assert [each.addresses for each in plan.hosts] == ["192.0.2.1:9000 to 9001", "192.0.2.1:9100 to 9101"]
+    ports = [[(config.port, config.advertise_port) for config in each.configs] for each in plan.hosts]
+    assert ports == [[(7946, 9000), (7947, 9001)], [(7946, 9100), (7947, 9101)]]
+    told = [[node["port"] for node in host["nodes"]] for host in plan.document()["hosts"]]
+    assert told == [[9000, 9001], [9100, 9101]]
+
+
+def test_advertised_ports_of_several_hosts_that_are_this_machine_follow_each_other_too(tmp_path: Path) -> None:
+    text = "port = 7946\nadvertise_port = 9000\n[hosts.a]\nlocal = true\nslots = 2\n[hosts.b]\nlocal = true\n"
+    plan = plan_of(tmp_path, text)
+    found = [(config.port, config.advertise_port) for each in plan.hosts for config in each.configs]
+    assert found == [(7946, 9000), (7947, 9001), (7948, 9002)]
 
 
 def test_beyond_loopback_a_key_is_needed(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ async def test_what_keeps_a_node_from_booting_there_is_the_reason(launcher: SSHL
         (lambda sshd: launcher_for(sshd, options=["-p", f"{free_port()}"]), "Connection refused"),
         (lambda sshd: launcher_for(sshd._replace(options=sshd.options_with("stranger"))), "Permission denied"),
         (lambda sshd: launcher_for(sshd, options=["-o", "StrictHostKeyChecking=yes"]), "Host key verification failed"),
-        (lambda sshd: launcher_for(sshd, command=["/nowhere/node"]), r"127; /nowhere/node isn't on the PATH"),
+        (lambda sshd: launcher_for(sshd, command=["/nowhere/node"]), r"127; /nowhere/node isn't on \S*127\S*: install"),
     ],
 )  # fmt: skip
 async def test_what_keeps_ssh_from_starting_it_is_the_reason(

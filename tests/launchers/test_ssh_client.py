@@ -83,17 +83,45 @@ async def test_what_a_login_says_when_the_node_is_there_does_not_hold_it_up_at_i
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("trionet-node-of-attic", "exit status 127; trionet-node-of-attic isn't on the PATH that a login without "),
-        ("/dev/null", "exit status 126; /dev/null can't be executed on attic"),
-        ("false", "exit status 1; Connection"),
+        (["trionet-node-of-attic"], "exit status 127; trionet-node-of-attic isn't on the PATH that a login without "),
+        (["/no/such", "-m", "trionet.cli.node"], "exit status 127; /no/such isn't on attic: install trionet=="),
+        (["env", "A=1", "no-such-node"], "exit status 127; env: "),
+        (["/dev/null"], "exit status 126; /dev/null can't be executed on attic"),
+        (["env", "/dev/null"], "exit status 126; env: "),
+        (["false"], "exit status 1; Connection"),
     ],
 )
 async def test_a_command_that_the_far_shell_cannot_run_is_the_reason(
-    play: Callable[[str], None], command: str, reason: str
+    play: Callable[[str], None], command: list[str], reason: str
 ) -> None:
     play("")
     with pytest.raises(SpawnError, match=f"ended before it had booted: {re.escape(reason)}"):
-        await spawn(command)
+        await spawn(*command)
+
+
+async def test_a_command_that_prints_without_end_and_one_that_is_killed_are_the_reason(
+    play: Callable[[str], None],
+) -> None:
+    play('log=""')
+    with pytest.raises(SpawnError, match="what the command prints on attic has no end: does it run trionet-node"):
+        await spawn("sh", "-c", "yes $0", "trionet" * 1000)
+    with pytest.raises(
+        SpawnError, match=r"exit status 255; ssh gives no reason in its log; perhaps a signal has killed sh on attic"
+    ):
+        await spawn("sh", "-c", "exit 255")
+
+
+async def test_a_tilde_that_begins_the_command_is_the_home_over_there(
+    play: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my venv").mkdir()
+    (tmp_path / "my venv" / "node").symlink_to("/usr/bin/env")
+    play("")
+    await spawn("~/my venv/node", *NODE[1:])
+    assert SSHLauncher("attic", command=["~/my venv/node", "~", "~/x"]).command_line[-1] == (
+        "~/'my venv/node' '~' '~/x' --supervised-many"
+    )
 
 
 async def test_without_a_folder_for_temporary_files_ssh_says_its_reason_too(

@@ -158,8 +158,18 @@ async def test_a_directory_that_is_not_there_is_the_reason(sshd: Server, detach:
     with trio.fail_after(DEADLINE_S):
         async with open_node() as node:
             node.register_launcher("there", launcher_for(sshd, cwd="/no/such"))
-            with pytest.raises(SpawnError, match="can't change to the working directory /no/such: No such file"):
+            with pytest.raises(SpawnError, match="can't change to the working directory '/no/such': No such file"):
                 await node.local.status.spawn(MISFIT, detach=detach)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("value", ["x" * 200_000, "\ud800"])
+async def test_an_environment_that_python_can_t_have_is_the_reason(sshd: Server, detach: bool, value: str) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher_for(sshd, env={"A": value}))
+            with pytest.raises(SpawnError, match="can't begin again with that environment: "):
+                await node.local.status.spawn(NodeConfig(launcher="there", detach=detach))
 
 
 def with_version(version: str) -> list[str]:

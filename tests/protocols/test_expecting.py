@@ -11,7 +11,7 @@ from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.expecting import MOST_INTERVALS
 from trionet.protocols.swim_events import MemberChange
-from trionet.protocols.swim_messages import Ping
+from trionet.protocols.swim_messages import Ack, Ping
 from trionet.protocols.swim_settings import SwimOptions
 
 if TYPE_CHECKING:
@@ -79,6 +79,25 @@ def test_a_node_that_leaves_expects_nothing() -> None:
     core.receive("m7", Ping(1, again=1), 1.0)
     core.leave(1.5)
     assert not [one for one in sent(core.on_timer(2.5)) if isinstance(one, Ping)]
+
+
+@pytest.mark.parametrize("score", [0, 1, 5])
+def test_a_node_promises_its_next_ping_when_it_will_send_it(score: int) -> None:
+    core = swim("a", "b")  # pinged by all probes, so that each promise can be compared
+    core._context.awareness.score = score  # noqa: SLF001
+    promised: list[tuple[float, float]] = []
+    seen: list[float] = []
+    while (now := core.next_deadline()) < 20 * (score + 1):
+        for ping in sent(core.on_timer(now), to="b"):
+            if isinstance(ping, Ping):
+                seen.append(now)
+                core.receive("b", Ack(ping.seq, core.view), now)
+                core._context.awareness.score = score  # noqa: SLF001
+                promised += [(now, now + ping.again * LAN.probe_interval_s)] if ping.again else []
+    assert promised
+    for made, due in promised:
+        if due < seen[-1]:
+            assert any(due - 0.01 < when < due + LAN.probe_timeout_s / 3 for when in seen if when > made)
 
 
 def test_a_failure_is_found_within_an_interval_by_one_of_both_neighbours() -> None:

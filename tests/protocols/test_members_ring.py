@@ -78,3 +78,12 @@ def test_an_empty_ring_gives_nothing() -> None:
     ring: Ring[Bead] = Ring(Random(1))
     assert ring.next() is None
     assert ring.sample(3) == []
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers())
+def test_a_sample_has_no_more_than_its_count_and_nobody_twice(size: int, count: int, seed: int) -> None:
+    ring: Ring[Bead] = Ring(Random(seed))
+    for _ in range(size):
+        ring.add(Bead())
+    found = ring.sample(count)
+    assert len(found) == len({id(bead) for bead in found}) <= min(size, count)

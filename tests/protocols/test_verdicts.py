@@ -14,7 +14,7 @@ from trionet.protocols.members import Members as Table
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.suspicion import VOLUNTEERS
 from trionet.protocols.swim_events import MemberChange
-from trionet.protocols.swim_messages import News, Ping, PingReq
+from trionet.protocols.swim_messages import Ack, News, Ping, PingReq
 from trionet.protocols.swim_settings import SwimOptions
 
 DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
@@ -191,3 +191,62 @@ def test_whoever_suspects_its_neighbour_on_the_circle_probes_the_next_one_at_onc
     nearest, second, *_ = sorted((f"m{n}" for n in range(9)), key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
     effects = core.receive(nearest, stated(nearest, State.SUSPECT, suspected_by=["m8"]), 1.0)
     assert [one for one in sent(effects, to=second) if isinstance(one, Ping)]
+
+
+@pytest.mark.parametrize("gone", [1, 6, 10])
+def test_the_nearest_that_are_not_suspected_probe_a_suspect_before_which_others_are_suspected(gone: int) -> None:
+    names = sorted((f"m{number}" for number in range(40)), key=hash_of_name)
+    suspects, before, first = names[20 : 21 + gone], names[20 - VOLUNTEERS - 2 : 20], names[39]
+    found = []
+    for name in before:
+        core = swim(name, *(other for other in names if other != name))
+        for suspect in reversed(suspects):  # the farthest is the first, as its own successor notices its silence
+            core.receive(first, stated(suspect, State.SUSPECT, suspected_by=[first]), 0.0)
+        probed = {one.to for one in core.on_timer(0.001) if isinstance(one, Send) and isinstance(one.message, Ping)}
+        found += [name] if suspects[-1] in probed else []
+    assert found == before[-VOLUNTEERS:]
+
+
+def test_whoever_finds_a_run_of_suspects_after_itself_probes_as_many_after_them() -> None:
+    others = [f"m{number}" for number in range(30)]
+    core = swim("a", *others)
+    mine = hash_of_name("a")
+    order = sorted(others, key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
+    pinged: set[str] = set()
+    for name in order[:4]:
+        effects = core.receive(order[20], stated(name, State.SUSPECT, suspected_by=[order[20]]), 1.0)
+        pinged |= {one.to for one in effects if isinstance(one, Send) and isinstance(one.message, Ping)}
+    assert pinged == set(order[1:8])
+
+
+@pytest.mark.parametrize("kind", ["ten side by side", "every second one"])
+def test_many_that_fail_at_once_are_found_wherever_they_are_on_the_circle(kind: str) -> None:
+    members = Members(2, 60, options=DATAGRAMS_ONLY)
+    members.cluster.run(15)
+    circle = sorted(members.names, key=hash_of_name)
+    gone = set(circle[:10] if kind == "ten side by side" else circle[::2])
+    for name in gone:
+        members.cluster.crash(name)
+    left = [core for name, core in members.swims.items() if name not in gone]
+    members.wait(9.0, lambda: all(core.present_count == len(left) for core in left))
+    assert {name for _, _, name in members.order.of(MemberChange.FAILED)} == gone
+
+
+@pytest.mark.parametrize(("is_one_suspected", "least", "most"), [(False, 1, 2), (True, 4, 5)])
+def test_every_other_probe_goes_round_the_ring_only_while_there_is_a_suspect(
+    is_one_suspected: bool, least: int, most: int
+) -> None:
+    others = [f"m{number}" for number in range(60)]
+    core = swim("a", *others)
+    mine = hash_of_name("a")
+    order = sorted(others, key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
+    if is_one_suspected:
+        core.receive("m1", stated(order[50], State.SUSPECT, suspected_by=["m1"]), 0.0)
+    targets: list[str] = []
+    while (now := core.next_deadline()) < 9.0:
+        for one in core.on_timer(now):
+            if isinstance(one, Send) and isinstance(one.message, Ping):
+                targets.append(one.to)
+                core.receive(one.to, Ack(one.message.seq, core.view), now)
+    assert len(targets) >= 8
+    assert least <= len([name for name in targets if name != order[0]]) <= most

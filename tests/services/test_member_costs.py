@@ -149,8 +149,9 @@ def test_the_next_on_the_circle_is_found_whoever_comes_and_goes(seed: int) -> No
             name = near.name if random.random() < 0.7 else random.choice(list(here))
             del here[name]
             members.put(stated(name, State.LEFT, 1), 0.0)
-        nearest = min(members.present, key=members._distance, default=None)  # noqa: SLF001
-        assert members.next_on_circle is nearest
+        nearest = sorted(members.present, key=members._distance)[:7]  # noqa: SLF001
+        assert members.next_on_circle is (nearest[0] if nearest else None)
+        assert members._near[::-1][:7] == nearest  # noqa: SLF001  those before a suspect confirm it: enough are cached
 
 
 def test_members_that_go_in_the_order_of_the_circle_do_not_have_all_looked_at_each_time() -> None:

@@ -218,7 +218,7 @@ def test_a_watch_that_returns_no_violations_list_is_reported() -> None:
 
 def test_a_partitioned_cluster_violates_convergence() -> None:
     """The built-in invariants can fail: here because the network is cut behind the trial's back."""
-    trial = Trial(nodes=2, duration_s=1.0, settle_s=30.0, faults=[], program=f"{HERE}:nothing")
+    trial = Trial(nodes=2, duration_s=10.0, settle_s=30.0, faults=[], program=f"{HERE}:nothing")
 
     def cut(sim: Simulation) -> None:
         assert not sim.is_converged()

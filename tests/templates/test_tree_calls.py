@@ -17,6 +17,7 @@ from trionet import (
     Node,
     NodeConfig,
     NodeUnreachable,
+    NotPermitted,
     OrphanedCalls,
     RemoteError,
     ServiceNotFound,
@@ -24,6 +25,7 @@ from trionet import (
     open_node,
     rpc,
 )
+from trionet.histograms import SUM, UNTIMED
 from trionet.message import RELAYING
 from trionet.protocols.relaying import runs_of
 from trionet.templates import tree_calls
@@ -38,6 +40,18 @@ if TYPE_CHECKING:
 
 COUNT = 12
 ARITY = 3
+
+
+class Guard:
+    """A service whose handler refuses."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @rpc
+    def enter(self) -> None:
+        self.asked += 1
+        raise NotPermitted("only with a ticket")
 
 
 class OutOfTea(Exception):
@@ -168,6 +182,16 @@ async def test_errors_of_handlers_and_of_nodes_are_those_of_a_call_without_a_tre
         assert kinds == {RemoteError, ServiceNotFound}
 
 
+async def test_a_handler_that_refuses_its_caller_runs_once() -> None:
+    async with open_town() as town:
+        guards = [Guard() for _ in town.nodes]
+        for node, guard in zip(town.nodes, guards, strict=True):
+            await node.local.routes.put(guard)
+        replies = await town.tree.call(Guard.enter)
+        assert {error.text for error in replies.errors.values()} == {"only with a ticket"}
+        assert [guard.asked for guard in guards] == [1] * COUNT
+
+
 async def test_a_handler_sees_the_call_as_if_its_caller_had_called_it() -> None:
     async with open_town() as town:
         await town.tree.call(Shop.sell, "milk")
@@ -294,6 +318,7 @@ async def test_a_run_that_was_cut_off_is_lost_and_one_that_never_began_begins(mo
     async with open_town() as town:
         head, original = town.heads()[0], Relaying.ask
         cut, left = map(town.at, town.run_of(head)[1:])
+        monkeypatch.setattr(tree_calls, "_CLOCKS_DIFFER", 0.0)  # the nodes are younger than a way may take
 
         async def ask_one(relaying: Relaying, places: list[int]) -> None:
             await original(relaying, places[:1] if relaying.comm.own == head.address else places)
@@ -372,6 +397,28 @@ async def test_both_transports_carry_calls_along_a_tree(transport: Any) -> None:
         assert await group.options(tree=True).call(Shop.fetch, 100_000) == await group.call(Shop.fetch, 100_000)
         replies = await group.options(tree=True).call(Shop.sell, "tea")
         assert {type(error) for error in replies.errors.values()} == {RemoteError}
+
+
+@pytest.mark.parametrize("end", ["values", "enough", "deadline", "errors"])
+async def test_each_member_is_counted_once_as_without_a_tree(end: str, autojump_clock: MockClock) -> None:
+    found = []
+    for is_tree in (False, True):
+        async with open_town() as town:
+            town.shops[4].gate.set()
+            group = town.tree if is_tree else town.group
+            with trio.move_on_after(5):
+                if end in ("values", "errors"):
+                    await group.call(Shop.sell, "milk" if end == "values" else "tea")
+                else:
+                    await group.options(wait="first" if end == "enough" else "all").call(Shop.wait)
+            counts = town.caller.local.comm.counts
+            found.append({
+                outcome: sum(histogram[:SUM]) + histogram[UNTIMED]
+                for service, _, outcome, histogram in counts
+                if service == "shop"
+            })  # fmt: skip
+    assert found[0] == found[1]
+    assert sum(found[0].values()) == COUNT
 
 
 async def test_comm_send_has_a_tree_too() -> None:

@@ -16,6 +16,7 @@ from tests.tracing.recorded import Recorder, recording
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeConfig, PreconditionFailed, Remote, RemoteError, TrionetError, open_node, rpc
 from trionet.trace_context import TraceContext
+from trionet.warming import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -99,6 +100,18 @@ def id_of(span: ReadableSpan) -> int:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Generator[Recorder]:
     with recording(monkeypatch) as recorder:
         yield recorder
+
+
+def test_the_first_nodes_of_a_fork_server_are_no_spans_and_those_after_them_are(recorder: Recorder) -> None:
+    warm_up()
+    assert not recorder.begun
+
+    async def call() -> None:
+        async with open_node() as node, open_node() as other:
+            await node.local.comm.send(["nid"], Remote(node=other.address, service="status", method="get"))
+
+    trio.run(call)
+    assert recorder.named("status/get", SpanKind.SERVER)
 
 
 @pytest.mark.parametrize("transport", ["link", "http"])

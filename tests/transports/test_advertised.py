@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
+from tests.commands import free_port
 from tests.waiting import wait_until
 from trionet import ConfigError, NodeAddress, NodeConfig, open_node
 from trionet.transports import advertised
 from trionet.transports.advertised import advertised_ip, ip_of_interface, ip_of_route
+from trionet.transports.own_authorities import own_authorities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +82,23 @@ async def test_without_seeds_there_is_no_route() -> None:
     assert await ip_of_route([NodeAddress("127.0.0.1", 9)], is_ipv6=False) == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("seeds", "ip"),
+    [
+        (["127.0.1.1:9", "192.0.2.1:9"], "192.0.2.9"),
+        (["localhost:9", "192.0.2.2:9", "192.0.2.1:9"], "192.0.2.9"),  # without a route to the second
+        (["127.0.1.1:9", "192.0.2.2:9", "127.0.0.2:9"], "127.0.1.1"),
+        (["192.0.2.1:9", "127.0.1.1:9"], "192.0.2.9"),
+    ],
+)
+async def test_a_seed_on_this_machine_says_nothing_of_the_address_while_others_have_a_route(
+    monkeypatch: pytest.MonkeyPatch, seeds: list[str], ip: str
+) -> None:
+    routes = {"127.0.0.1": "127.0.0.1", "127.0.1.1": "127.0.1.1", "127.0.0.2": "127.0.0.1", "192.0.2.1": "192.0.2.9"}
+    monkeypatch.setattr(advertised, "_ip_towards", lambda _, place: routes.get(place[0]))
+    assert await ip_of_route(map(NodeAddress.of, seeds), is_ipv6=False) == ip
+
+
 def test_an_interface_advertises_an_ipv6_address_that_lasts_and_that_others_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,3 +113,68 @@ def test_an_interface_advertises_an_ipv6_address_that_lasts_and_that_others_reac
         ip_of_interface("eth1", is_ipv6=True)
     with pytest.raises(ConfigError, match="the interface none0 has no IPv4 address"):
         ip_of_interface("none0", is_ipv6=False)
+
+
+async def test_a_node_behind_a_mapped_port_is_the_node_at_the_port_outside() -> None:
+    free = free_port()
+    config = NodeConfig(port=free, advertise_ip="127.0.0.9", advertise_port=9000)
+    async with open_node(config) as node:
+        outside = NodeAddress("127.0.0.9", 9000)
+        assert (node.address, node.nid) == (outside, outside.nid)
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as sock, pytest.raises(OSError, match="in use"):
+                sock.bind(("127.0.0.1", free))
+        assert await node.local.status.get("port") == 9000
+
+
+async def test_members_reach_a_node_at_its_mapped_port() -> None:
+    free = free_port()
+    # One that listens where the mapping leads, as the kernel has it, by a relay of connections.
+    async with open_node(NodeConfig(join=[], datagrams=False)) as seed, trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        outside = listeners[0].socket.getsockname()[1]
+        relay = functools.partial(_relay, free)
+        nursery.start_soon(trio.serve_listeners, relay, listeners)
+        config = NodeConfig(port=free, advertise_port=outside, join=[str(seed.address)], datagrams=False)
+        async with open_node(config) as node:
+            assert node.address == NodeAddress("127.0.0.1", outside)
+            await wait_until(lambda: len(seed.members()) == len(node.members()) == 2)
+            for one in (seed, node):
+                assert set((await one.all.status.get("sid")).values) == {seed.sid, node.sid}
+        nursery.cancel_scope.cancel()
+
+
+async def _relay(port: int, outer: trio.SocketStream) -> None:
+    async def pump(source: trio.SocketStream, target: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await target.send_all(data)
+        scope.cancel()
+
+    async with outer, await trio.open_tcp_stream("127.0.0.1", port) as inner, trio.open_nursery() as nursery:
+        scope = nursery.cancel_scope
+        nursery.start_soon(pump, outer, inner)
+        nursery.start_soon(pump, inner, outer)
+
+
+def test_an_advertised_port_belongs_to_one_that_is_known() -> None:
+    with pytest.raises(ConfigError, match=r"^set port \(--port\), too: advertise_port is mapped to one"):
+        NodeConfig(advertise_port=9000).check_bind()
+    NodeConfig(port=7946, advertise_port=9000).check_bind()
+    with pytest.raises(
+        ConfigError, match=r"^advertise_port is the port that others connect to, 1 to 65535, not 0: leave"
+    ):
+        NodeConfig(advertise_port=0)
+
+
+def test_requests_name_a_node_by_the_port_that_they_were_sent_to() -> None:
+    outside = NodeAddress("192.0.2.1", 9000)
+    assert own_authorities(outside, 7946, {"10.0.0.5"}) == {"192.0.2.1:9000", "10.0.0.5:7946"}
+    assert own_authorities(NodeAddress("10.0.0.5", 7946), 7946, {"10.0.0.5"}) == {"10.0.0.5:7946"}
+    assert own_authorities(outside, 7946, {"::"}) == {
+        "192.0.2.1:9000",
+        "[::]:7946",
+        "127.0.0.1:7946",
+        "[::1]:7946",
+        "localhost:7946",
+    }

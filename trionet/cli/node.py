@@ -45,6 +45,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   ip = "127.0.0.1"            address to listen on
   port = 0                    0 picks a free port
   advertise_ip                the address that others connect to, or its interface, if not ip
+  advertise_port              the port that others connect to, TCP and UDP, if it is mapped to port
   on_start                    "package.module:function", called with the node once it accepts calls
   insecure = false            permit listening beyond loopback without a key
   trust_code = false          read code that holders of the key send
@@ -101,6 +102,7 @@ _SETTINGS: Final = (
     "ip",
     "port",
     "advertise_ip",
+    "advertise_port",
     "on_start",
     "insecure",
     "key_file",
@@ -117,6 +119,7 @@ def make_parser() -> Parser:
     add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
     add("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
     add("--advertise-ip", metavar="IP", help="address that other nodes connect to, or its interface, if not --ip")
+    add("--advertise-port", metavar="PORT", help="port that other nodes connect to, if it is mapped to --port")
     add("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
     add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; repeatable")
     add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without a key")

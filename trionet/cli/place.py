@@ -29,15 +29,19 @@ def enter_place(*, has_entered: bool) -> str:
         has_entered: whether it has begun again.
     """
     if not has_entered and (environment := json.loads(read_line() or b"{}")):
-        os.environ.update(environment)
-        os.execv(sys.executable, [*sys.orig_argv, _ENTERED])  # noqa: S606  this program
+        try:
+            os.environ.update(environment)
+            os.execv(sys.executable, [*sys.orig_argv, _ENTERED])  # noqa: S606  this program
+        except (OSError, ValueError) as exc:  # as where it is too long
+            read_line()
+            return f"can't begin again with that environment: {explain_failure(exc)}"
     directory = json.loads(read_line() or b"null")
     if directory is None:
         return ""
     try:
         os.chdir(os.path.expanduser(directory))
-    except OSError as exc:
-        return f"can't change to the working directory {directory}: {explain_failure(exc)}"
+    except (OSError, ValueError) as exc:
+        return f"can't change to the working directory {directory!r:.200}: {explain_failure(exc)}"
     import_from_working_directory()
     return ""
 

@@ -11,6 +11,7 @@ from trionet.errors import SpawnError, TrionetError
 from trionet.message import Remote
 from trionet.services.groups import ALL
 
+from .consecutive import shifted
 from .progress import Progress
 from .up_running import Started
 
@@ -45,8 +46,7 @@ class EqualNodes:
         """
         key_file, join = config.key_file if has_to_come else None, config.join or []
         self._configs = [
-            msgspec.structs.replace(config, port=config.port and config.port + number, key_file=key_file, join=join)
-            for number in range(count)
+            msgspec.structs.replace(shifted(config, number), key_file=key_file, join=join) for number in range(count)
         ]
         self.config: NodeConfig = self._configs[0]
 

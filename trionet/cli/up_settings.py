@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
 from trionet.errors import ConfigError, MalformedRequest
@@ -11,13 +11,12 @@ from trionet.import_paths import import_reference
 from trionet.services.names import default_name
 
 from .arguments import add_certificate, add_key_file, settings_from
+from .consecutive import check_ports
 
 if TYPE_CHECKING:
     import argparse
 
 __all__ = ["add_settings", "config_of", "settings_of_all"]
-
-_LAST_PORT: Final = 65535
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +52,7 @@ def config_of(options: argparse.Namespace) -> NodeConfig:
         raise ConfigError(f"N is a positive number, not {options.count}")
     if config.detach:
         raise ConfigError("detach: these nodes stop with this command")
-    if config.port and config.port + options.count - 1 > _LAST_PORT:
-        raise ConfigError(f"there are no {options.count} ports from {config.port} on")
+    check_ports(config, options.count)
     return config
 
 

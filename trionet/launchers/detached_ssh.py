@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING, Final
 
 from trionet.errors import SpawnError
@@ -12,6 +11,7 @@ from trionet.log_limits import about, limited_log
 from .output import is_output_named
 from .ssh_connection import BROKEN
 from .ssh_log import open_log
+from .ssh_login import remote_line
 from .ssh_reasons import reasons
 from .subprocess import supervise
 from .supervised import Boot
@@ -37,7 +37,7 @@ async def start_detached(login: Login, config: NodeConfig, task_status: trio.Tas
     if login.has_surroundings:
         words, prologue = [*words, "--placed"], login.surroundings()
     *there, _ = login.there
-    command = shlex.join([*login.command, *words])
+    command = remote_line([*login.command, *words])
     with open_log() as log:
         boot = Boot(config, is_output_named=is_output_named())
         try:

@@ -122,6 +122,10 @@ class ForkServer:
         """
         raise NotImplementedError
 
+    def note_lost(self) -> None:
+        """Serve no requests any more; what runs goes on."""
+        self.is_alive = False
+
     def hang_up(self, node: ForkedNode) -> bytes:
         """Close the line of a node; return the records that the helper needs for that."""
         raise NotImplementedError

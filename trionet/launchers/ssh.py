@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from trionet.errors import MalformedRequest, SpawnError
 from .connections import open_connections
 from .detached_ssh import start_detached
 from .ssh_connection import SSHPlace
+from .ssh_login import remote_line
 
 if TYPE_CHECKING:
     from trionet.config import NodeConfig
@@ -34,7 +34,7 @@ class SSHLauncher:
 
     Args:
         host: a name of ``ssh``'s configuration, or ``user@host``.
-        command: the remote command of ``trionet-node``.
+        command: the remote command of ``trionet-node``; a ``~/`` that begins it is the home over there.
         options: further arguments of ``ssh``, such as ``["-i", "key"]``.
         cwd: the working directory of the nodes, and the first place that they import from; ``~`` is the home over
             there. None: that of the login, from which nothing is imported.
@@ -56,7 +56,7 @@ class SSHLauncher:
         if not isinstance(host, str) or not host:
             raise MalformedRequest(f"host is a name of ssh's configuration or user@host, not {host!r:.80}")
         command, options = _words("command", command), _words("options", options)
-        if not command:
+        if not command or not command[0]:
             raise MalformedRequest("command is the remote command line of trionet-node; it is empty")
         # The first one of a name has priority, so the user's precede ours.
         ours = [word for option in _OPTIONS for word in ("-o", option)]
@@ -64,7 +64,7 @@ class SSHLauncher:
             host=host,
             ssh=("ssh", "-T", *options, *ours),
             command=tuple(command),
-            there=("--", host, shlex.join([*command, "--supervised-many"])),
+            there=("--", host, remote_line([*command, "--supervised-many"])),
             cwd=_directory(cwd),
             env=_variables(env),
         )

@@ -164,6 +164,8 @@ class SSHConnection(ForkServer):
                     break
                 received += len(data)
                 self._reader.feed(data)
+        if self._greeting is None and received >= MAX_LINE_BYTES:
+            raise NoGreeting(1, f"what the command prints on {self._host} has no end: does it run trionet-node?")
         if self._greeting is None:
             raise NoGreeting(await self._status())
         if not are_compatible(self._greeting.version, __version__):
@@ -239,7 +241,7 @@ class SSHConnection(ForkServer):
         try:
             await self._stdin.send_all(records)
         except trio.BrokenResourceError:
-            self.is_alive = False  # the next start opens another one
+            self.note_lost()  # the next start opens another one
             raise
 
     async def send_frame(self, frame: bytes) -> None:

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["Login"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Login", "remote_line"]
+
+_HOME: Final = re.compile(r"~[A-Za-z0-9_.-]*/")
+
+
+def remote_line(words: Sequence[str]) -> str:
+    """Return a command for the shell over there: a ``~/`` that begins it is the home, all else is as it is."""
+    first, *others = words
+    home = _HOME.match(first)
+    if home is None:
+        return shlex.join(words)
+    return " ".join([home[0] + shlex.quote(first[home.end() :]), *map(shlex.quote, others)])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from trionet.version import __version__
 
 from .far_frames import are_compatible, skew
 from .interpreter import python_environment
+from .ssh_login import remote_line
 
 if TYPE_CHECKING:
     from .ssh_login import Login
@@ -48,17 +48,21 @@ async def reasons(login: Login, status: int, log: list[str]) -> list[str]:
         log: what the ssh client itself has said.
     """
     hints = [hint for mark, hint in _HINTS.items() if any(mark in line for line in log)]
+    if status == _BROKEN and not log:
+        hints.append(f"ssh gives no reason in its log; perhaps a signal has killed {login.command[0]} on {login.host}")
     return [*filter(None, [await _reason_there(login, status)]), *log, *hints[:1]]
 
 
 async def _reason_there(login: Login, status: int) -> str:
     """Return what the other machine says; empty if that is nothing."""
-    if status == _NOT_FOUND:
+    runs_another = login.command[1:2] not in ((), ("-m",))  # a program: its own words say what is missing
+    if status == _NOT_FOUND and not runs_another:
+        where = "" if "/" in login.command[0] else "on the PATH that a login without terminal has "
         return (
-            f"{login.command[0]} isn't on the PATH that a login without terminal has on {login.host}: install "
-            f"trionet=={__version__} there, or give its place as the command of an SSHLauncher"
+            f"{login.command[0]} isn't {where}on {login.host}: install trionet=={__version__} there, or correct the "
+            f"command, which says where it is"
         )
-    if status == _NOT_EXECUTABLE:
+    if status == _NOT_EXECUTABLE and not runs_another:
         return f"{login.command[0]} can't be executed on {login.host}"
     if status < 0 or status == _BROKEN:
         return ""
@@ -82,7 +86,7 @@ async def _reason_there(login: Login, status: int) -> str:
 async def _version(login: Login) -> str:
     """Return what the command says to ``--version``."""
     *_, separator, host, _ = login.there
-    command = [*login.ssh, "-E", os.devnull, separator, host, shlex.join([*login.command, "--version"])]
+    command = [*login.ssh, "-E", os.devnull, separator, host, remote_line([*login.command, "--version"])]
     with trio.move_on_after(_ASK_S):
         done = await trio.run_process(
             command,

@@ -1,8 +1,8 @@
 """Sends news in packets of its own, besides piggybacking it.
 
-Invariant: while there is news, this node sends it to `gossip_nodes` random members per gossip interval; less often only
-while its timers are late, or in a large group if all news is of new members. A leaving node goes on until its last
-statement has gone out often enough, or ten intervals are over.
+Invariant: while there is news, this node sends it to `gossip_nodes` members per gossip interval; less often only while
+its timers are late, or in a large group if all news is of new members. News that is urgent never waits longer. A
+leaving node goes on until its last statement has gone out often enough, or ten intervals are over.
 
 Source: the gossip interval of HashiCorp's memberlist.
 """
@@ -68,7 +68,8 @@ class Broadcaster:
     def put(self, statement: Statement, *, is_urgent: bool = False, is_new: bool = False) -> None:
         """Spread a statement, before all other news if it is urgent; `is_new`: the first one about its member."""
         self._context.news.put(statement, is_urgent=is_urgent, is_new=is_new)
-        if self._timer is not None and self._is_slow and not (is_new and self._context.news.new > _FEW_NEW):
+        can_wait = is_new and self._context.news.new > _FEW_NEW
+        if self._timer is not None and (is_urgent or (self._is_slow and not can_wait)):
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
@@ -90,9 +91,9 @@ class Broadcaster:
         self._timer = context.timers.set(max(soon, self._sent_at + pause_s), self._send)
 
     def _targets(self, count: int) -> list[MemberRecord]:
-        """Return `count` members: the successor on the circle, and random ones."""
+        """Return `count` members: the successor on the circle, and random ones; a random one if it is only one."""
         members = self._context.members
-        after = members.trusted_on_circle()
+        after = members.trusted_on_circle() if count > 1 else None
         others = members.present.sample(count - (after is not None), without=after)
         return others if after is None else [after, *others]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from heapq import nsmallest
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 from .digest import BUCKETS, Digest, hash_of_name
@@ -34,7 +34,8 @@ __all__ = ["Members"]
 
 _CIRCLE: Final = 1 << 64
 _NEAR: Final = 32
-"""How many successors on the circle are cached, so that a search of all members is rare."""
+_LEAST_NEAR: Final = 16
+"""How many successors on the circle are cached, so that a search of all members is rare, and how many at least."""
 
 
 class Members:
@@ -138,9 +139,31 @@ class Members:
         """Return the nearest successor on the circle that is not suspected; None without one nearby."""
         return next((member for member in reversed(self._near) if not member.statement.state), None)
 
-    def is_near(self, member: MemberRecord, count: int) -> bool:
-        """Return whether a member is one of the `count` nearest successors on the circle."""
-        return member in self._near[-count:]
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a member is suspected."""
+        return len(self.doubted) > len(self._gone_at[State.DEAD]) + len(self._gone_at[State.LEFT])
+
+    def suspected_near(self, count: int) -> Iterator[MemberRecord]:
+        """Iterate over the suspected successors on the circle for which fewer than `count` before them are trusted."""
+        trusted = 0
+        for member in reversed(self._near):
+            if member.statement.state:
+                yield member
+            else:
+                trusted += 1
+                if trusted == count:
+                    return
+
+    def after_suspected(self, member: MemberRecord) -> list[MemberRecord]:
+        """Return whom to watch because of a suspect: as many successors as are suspected in a row after this node.
+
+        They are the next ones that are trusted; none if a trusted one is before the suspect, because that one watches.
+        """
+        run = list(takewhile(lambda one: one.statement.state, reversed(self._near)))
+        if member not in run:
+            return []
+        return list(islice((one for one in reversed(self._near) if not one.statement.state), len(run)))
 
     def next_forgotten(self) -> float:
         """Return when the next one that is gone is to be forgotten; ``math.inf`` for none."""
@@ -212,7 +235,7 @@ class Members:
     def _depart(self, member: MemberRecord) -> None:
         if member in self._near:
             self._near.remove(member)
-            if not self._near:  # at most once per `_NEAR` departures
+            if len(self._near) < min(_LEAST_NEAR, len(self.present)):  # at most once per `_LEAST_NEAR` departures
                 self._near = nsmallest(_NEAR, self.present, key=self._distance)[::-1]
             self.next_on_circle = self._near[-1] if self._near else None
 

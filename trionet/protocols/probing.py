@@ -6,10 +6,11 @@ before the interval ends, or by any other message directly from it. Only a probe
 Of eight probes, one goes round a ring, which holds each member once per round; the others go to the successor of this
 node on a circle of hashed names, the next one that is not suspected. A ping to the successor says when the next one
 comes, so that the successor notices if it doesn't (see `expecting`). So each member is watched by both neighbours, and
-the first of them misses its ack or its ping within an interval, however large the group is. Each node probes about in
-the middle between two pings of its predecessor, so that the two watch at different times. If both have failed, too, the
-ring finds it. With the ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the
-mean.
+the first of them misses its ack or its ping within an interval, however large the group is. While there is a suspect,
+every other probe goes round the ring: if many neighbours fail at once, only those at both ends are watched. Each node
+probes about in the middle between two pings of its predecessor, so that the two watch at different times. If both have
+failed, too, the ring finds it. With the ring alone the time to the first probe is exponential, and the worst of 1,000
+is seven times the mean.
 
 Source: SWIM (Das, Gupta, Motivala 2002), sections 3.1 and 4.3; nacks from Lifeguard (Dadgar, Phillips, Currey 2017),
 section IV-A. The circle, the shift and the repeated ping within the timeout are ours.
@@ -105,6 +106,7 @@ class Prober:
     __slots__ = (
         "_by_seq",
         "_context",
+        "_is_ring_next",
         "_last_tick",
         "_relays",
         "_suspect",
@@ -127,6 +129,7 @@ class Prober:
         self._by_seq: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
         self._ticks = int(context.random.random() * _RING_EVERY)
+        self._is_ring_next = self._ticks == _RING_EVERY - 1
         self._last_tick: float = context.now
         self.pinged_at: float = -math.inf
         self._ticking = context.after(context.random.random() * context.profile.probe_interval_s, self._tick)
@@ -229,16 +232,18 @@ class Prober:
 
     def _tick(self) -> None:
         context = self._context
-        interval_s = context.profile.probe_interval_s * (context.awareness.score + 1) + self._shift_s()
+        patience = context.awareness.score + 1
+        interval_s = context.profile.probe_interval_s * patience + self._shift_s()
         self._ticking = context.timers.set(context.now + interval_s, self._tick)  # not by `after`: it is hot
         members = context.members
         self._ticks = (self._ticks + 1) % _RING_EVERY
-        member = members.trusted_on_circle() if self._ticks else None
+        member = None if self._is_ring_next else members.trusted_on_circle()
+        self._is_ring_next = not self._is_ring_next and (self._ticks == _RING_EVERY - 1 or members.has_suspects)
         again = 0
         if member is None:
             member = members.present.next()
         else:
-            again = 1 if self._ticks < _RING_EVERY - 1 else 2  # the next one goes round the ring
+            again = 2 * patience if self._is_ring_next else patience
         if member is not None:
             self.probe(member, again=again)
         if len(members.dead):

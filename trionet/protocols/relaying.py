@@ -25,7 +25,16 @@ from trionet.identity import NodeAddress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MOST_MEMBERS", "MOST_RELAYS", "RelayedCall", "arity_of", "packed_members", "runs_of", "unpacked_members"]
+__all__ = [
+    "LEAST_ARITY",
+    "MOST_MEMBERS",
+    "MOST_RELAYS",
+    "RelayedCall",
+    "arity_of",
+    "packed_members",
+    "runs_of",
+    "unpacked_members",
+]
 
 MOST_MEMBERS: Final = 1_000_000
 """The most members of one tree."""
@@ -33,12 +42,16 @@ MOST_MEMBERS: Final = 1_000_000
 MOST_RELAYS: Final = 8
 """The longest way: how many members forward a call at most."""
 
-_LEAST_ARITY: Final = 8
+LEAST_ARITY: Final = 2
+"""The least arity: a run of a run is at most half as long, so a tree has at most 20 levels."""
+
+_ARITY: Final = 8
 _V4: Final = 0
 _V6: Final = 1
 _NAME: Final = 2
 _BYTES: Final = {_V4: 4, _V6: 16}
 _PORT_BYTES: Final = 2
+_SIZE_BYTES: Final = 2
 
 
 class RelayedCall(msgspec.Struct, frozen=True, array_like=True):
@@ -87,7 +100,7 @@ def arity_of(members: int) -> int:
 
     With the square root, a tree has two levels, and its caller and the first members of the runs have equal work.
     """
-    return max(_LEAST_ARITY, math.isqrt(members - 1) + 1 if members else 0)
+    return max(_ARITY, math.isqrt(members - 1) + 1 if members else 0)
 
 
 def runs_of(members: int, arity: int) -> list[tuple[int, int]]:
@@ -111,7 +124,7 @@ def _packed(address: NodeAddress) -> bytes:
         parsed = None
     if parsed is None or str(parsed) != ip or "%" in ip:  # it has another form, which has another SID, or a zone
         name = ip.encode()
-        return bytes((_NAME, len(name))) + name + port
+        return bytes((_NAME,)) + len(name).to_bytes(_SIZE_BYTES) + name + port
     return bytes((_V4 if parsed.version == 4 else _V6,)) + parsed.packed + port  # noqa: PLR2004  it is IPv4
 
 
@@ -127,10 +140,10 @@ def unpacked_members(data: object) -> list[NodeAddress]:
     place = 0
     while place < len(data):
         kind = data[place]
-        start = place + (1 if kind in _BYTES else 2)
+        start = place + (1 if kind in _BYTES else 1 + _SIZE_BYTES)
         size = _BYTES.get(kind)
         if size is None:
-            size = data[place + 1] if kind == _NAME and place + 1 < len(data) else len(data)
+            size = int.from_bytes(data[place + 1 : start]) if kind == _NAME else len(data)
         place = start + size + _PORT_BYTES
         if place > len(data) or len(found) == MOST_MEMBERS:
             raise MalformedRequest("the members of a relayed call are cut off, or too many")

@@ -89,7 +89,7 @@ class Ring(Generic[Element]):
             return [element for element in elements if element is not without]
         found: list[Element] = []
         random = self._random.random
-        for _ in range(4 * count + 4):
+        for _ in range(4 * count + 4 if count else 0):
             element = elements[int(random() * size)]
             if element is not without and element not in found:
                 found.append(element)

@@ -146,13 +146,23 @@ class Suspecting:
         suspicion = self.by_name[member.name] = Suspicion(member, member.statement.incarnation, context.next_seq())
         self._by_seq[suspicion.seq] = suspicion
         wait_s = _HEARSAY_MULT * context.suspicion_maximum_s() * (1 + context.random.random())
-        is_mine = context.me in member.statement.suspected_by
-        if not is_mine and context.members.is_near(member, VOLUNTEERS):
-            wait_s = 0.0
         suspicion.timer = context.after(wait_s, self._probe, suspicion)
-        after = context.members.trusted_on_circle()
-        if member is context.members.next_on_circle and after is not None:
-            self.prober.probe(after)  # if the suspect stands still, nobody else watches that one
+        for suspect in context.members.suspected_near(VOLUNTEERS):
+            self._volunteer(suspect)  # perhaps another one, whose nearer volunteers are suspected now
+        for after in context.members.after_suspected(member):
+            self.prober.probe(after)  # if the suspects stand still, nobody else watches these
+
+    def _volunteer(self, member: MemberRecord) -> None:
+        """Probe a suspect at once, if this node has no evidence of its own."""
+        suspicion = self.by_name.get(member.name)
+        if suspicion is None or suspicion.is_volunteer or suspicion.began is not None:
+            return
+        if self._context.me in member.statement.suspected_by:
+            return
+        suspicion.is_volunteer = True
+        if suspicion.timer is not None:
+            suspicion.timer.cancel()
+        suspicion.timer = self._context.after(0.0, self._probe, suspicion)
 
     def _probe(self, suspicion: Suspicion) -> None:
         """Probe a suspect, and again later if there is no verdict."""

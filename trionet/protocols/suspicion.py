@@ -33,8 +33,9 @@ MAXIMUM_MULT: Final = 6
 """The timeout without any confirmation, as a multiple of the shortest one; memberlist's ``SuspicionMaxTimeoutMult``."""
 
 VOLUNTEERS: Final = 6
-"""So many members probe a suspect at once when they hear of the suspicion: those before it on the circle of hashed
-names, so that their number does not depend on chance. Three confirmations are enough, so some of them may fail, too."""
+"""So many members probe a suspect at once when they hear of the suspicion: the nearest before it on the circle of
+hashed names that are not suspected, so that their number does not depend on chance. Three confirmations are enough, so
+some of them may fail, too."""
 
 _SPREADS: Final = 2.0
 """In so many gossip intervals news reaches all members. With a probe before it, the minimum is then nearly 3 s in `LAN`
@@ -99,6 +100,7 @@ class Suspicion(msgspec.Struct, eq=False):
         began: when this node's own probe failed; None while it has no evidence of its own.
         final_probes: how many were sent.
         asked: members that were asked to relay them.
+        is_volunteer: whether this node has probed the suspect because it is near on the circle.
         timer: for the verdict, or for a probe if there is no evidence of its own.
         final_probe_timer: for the next final probe.
     """
@@ -109,6 +111,7 @@ class Suspicion(msgspec.Struct, eq=False):
     began: float | None = None
     final_probes: int = 0
     asked: set[str] = msgspec.field(default_factory=set)
+    is_volunteer: bool = False
     timer: Timer | None = None
     final_probe_timer: Timer | None = None
 

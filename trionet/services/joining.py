@@ -5,8 +5,10 @@ Invariant: a call ends once a seed has sent its view, all seeds have refused thi
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -16,7 +18,7 @@ from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.under_trio import check_under_trio
 
-__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "Attempt", "resolved", "seed_addresses"]
+__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "Attempt", "resolved", "seed_addresses", "seek_others"]
 
 _log = limited_log(__name__)
 
@@ -106,3 +108,28 @@ async def resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
         for *_, (ip, port, *_rest) in infos:
             found[str(NodeAddress(str(ip), int(port)))] = None
     return list(found), is_complete
+
+
+async def seek_others(
+    join: Callable[[list[Any]], Awaitable[None]], seeds: list[Any], is_alone: Callable[[], bool]
+) -> None:
+    """Join once the names among `seeds` stand for other nodes, too; return when this node is alone no more.
+
+    Nodes that start at once behind one name may each find only themselves there, and begin a cluster each.
+
+    It goes on while all seeds refuse this node.
+    """
+    names = [seed for seed in seeds if not _is_numeric(NodeAddress.of(seed).ip)]
+    while names and is_alone():
+        await trio.sleep(LONGEST_PAUSE_S)
+        with suppress(ConfigError, KeyMismatch, TemporarilyUnavailable, MalformedRequest):
+            await join(names)
+            return
+
+
+def _is_numeric(ip: str) -> bool:
+    try:
+        ipaddress.ip_address(ip)
+    except ValueError:
+        return False
+    return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -39,7 +38,7 @@ from .address_reports import AddressReports
 from .base import rpc
 from .cluster_agent import ClusterLeft
 from .forgetting import forget_member
-from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
+from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses, seek_others
 from .member import Member, member_of
 from .member_news import MemberNews
 from .member_scopes import MemberScopes
@@ -193,7 +192,7 @@ class Membership:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _check_later(self, attempt: Attempt) -> None:
-        seeds = [node for name in attempt.names if (node := address_of(name)) is not None]
+        seeds = filter(None, map(address_of, attempt.names))
         self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self.reports.report)
 
     @rpc
@@ -222,9 +221,8 @@ class Membership:
             ConfigError: they are not texts by name, or too many.
         """
         checked = check_tags(tags)
-        swim, driver = self._agent.swim, self._agent.driver
-        driver.act(swim.set_tags(checked, driver.now()))
-        self._judge(swim.member(str(self._own)))
+        self._agent.driver.act(self._agent.swim.set_tags(checked, self._agent.driver.now()))
+        self._judge(self._agent.swim.member(str(self._own)))
 
     @rpc
     async def forget(self, node: Any) -> bool:
@@ -255,11 +253,12 @@ class Membership:
         self.is_joining_at_start, self._agent.seeks = True, tuple(seeds)
 
         async def join() -> None:
-            with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node, or it stops
-                await self._join_despite_refusals(list(seeds), done)
+            has_seed = await self._join_despite_refusals(list(seeds), done)
             self.is_joining_at_start, self._agent.seeks = False, ()
             self.joined_at_start.set()
             done.set()
+            if not has_seed:
+                await seek_others(self.join, list(seeds), lambda: self._agent.swim.present_count == 1)
 
         nursery.start_soon(join)
         with trio.move_on_after(within_s) as scope:
@@ -269,8 +268,8 @@ class Membership:
                 "none of %s can be joined so far; this node goes on trying", ", ".join(seeds), extra=self._about
             )
 
-    async def _join_despite_refusals(self, seeds: list[str], refused: trio.Event) -> None:
-        """Join; if all seeds refuse this node, set `refused`, and go on trying: their addresses may change."""
+    async def _join_despite_refusals(self, seeds: list[str], refused: trio.Event) -> bool:
+        """Join, and return whether there was another seed; set `refused` if all refuse it, and go on trying."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
@@ -280,8 +279,10 @@ class Membership:
                     text = "this node is in no cluster, and goes on trying to join one: %s"
                     _log.error(text, exc.text, extra=self._about)
                 refused.set()
+            except (MalformedRequest, TemporarilyUnavailable) as exc:
+                return not isinstance(exc, MalformedRequest)  # all are this node itself
             else:
-                return
+                return True
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -299,8 +300,7 @@ class Membership:
 
     def present(self) -> list[Member]:
         """Return the present members, this node included, in SID order."""
-        swim = self._agent.swim
-        own = str(self._own)
+        swim, own = self._agent.swim, str(self._own)
         infos = [info for info in swim.members() if info.name == own or not self._is_alone]
         shown = [member_of(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
         return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
@@ -315,8 +315,8 @@ class Membership:
         return self._scopes.scope(sid)
 
     def _handle_join_completed(self, event: JoinCompleted) -> None:
-        text = "node %s has joined the cluster, by way of %s"
-        _log.info(text, self._own, event.seed, extra=about(event.seed, node=self._own))
+        extra = about(event.seed, node=self._own)
+        _log.info("node %s has joined the cluster, by way of %s", self._own, event.seed, extra=extra)
         for attempt in self._attempts:
             attempt.done.set()
 

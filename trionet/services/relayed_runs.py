@@ -32,6 +32,9 @@ MOST_BYTES: Final = 1024 * 1024
 KEPT_S: Final = 60.0
 """How long a run is remembered, in seconds."""
 
+_END_S: Final = 5.0
+"""How long a cancelled caller waits for the end of a run: longer than its peer waits. The run may wait for it."""
+
 _LOST: Final = "it has begun on this node, and has no answer there: it was cut off, or its answer is forgotten"
 _UNKNOWN: Final = "it may have run on this node, which has forgotten about it"
 
@@ -131,7 +134,7 @@ class RelayedRuns:
                 await run.ended.wait()
             except trio.Cancelled:
                 run.scope.cancel()
-                with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _END_S):
                     await run.ended.wait()
                 raise
         else:

@@ -16,22 +16,24 @@ import trio
 
 from trionet.codec import JSON, MESSAGEPACK
 from trionet.current_call import answered_call
-from trionet.errors import MalformedRequest, RemoteError, TrionetError, error_to_wire
+from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
 from trionet.identity import NodeAddress
-from trionet.message import RELAYING, Call
+from trionet.message import MAX_ID_CHARS, RELAYING, Call, is_relaying, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.prepared_call import PreparedCall
-from trionet.principal import Principal
-from trionet.protocols.relaying import MOST_RELAYS, RelayedCall, unpacked_members
+from trionet.principal import ANYONE, Principal
+from trionet.protocols.relaying import LEAST_ARITY, MOST_RELAYS, RelayedCall, unpacked_members
 from trionet.services.base import rpc
 from trionet.services.relayed_runs import RelayedRuns
+from trionet.trace_headers import valid_trace
 from trionet.trio_internals import time_left_s
 
 from .base import Template
-from .relaying import Relaying, size_of
+from .relaying import Relaying, fitting, size_of
 
 if TYPE_CHECKING:
     from trionet.codec import Codec
+    from trionet.services.comm import Comm
 
     from .base import GroupContext
 
@@ -68,11 +70,11 @@ class RelayedCalls(Template):
             members: their addresses; see `packed_members`. Their places are from 1 on, and that of this node is 0.
             arity: into how many runs they are divided.
         """
-        incoming = _Incoming(call, way)
-        if type(arity) is not int or arity < 1:
-            raise MalformedRequest(f"the arity of a tree is a number from 1 on, not {arity!r:.80}")
+        incoming = _Incoming(call, way, self.context.local.comm)
+        if type(arity) is not int or arity < LEAST_ARITY:
+            raise MalformedRequest(f"the arity of a tree is a number from {LEAST_ARITY} on, not {arity!r:.80}")
         addresses, comm = unpacked_members(members), self.context.local.comm
-        rising = _Rising(len(addresses) + 1)
+        rising = _Rising(len(addresses) + 1, comm)
         if len(incoming.onward) > MOST_RELAYS:
             raise MalformedRequest(f"a call is relayed by {MOST_RELAYS} members at most: use a greater arity")
         base = msgspec.structs.replace(comm.prepare([], {}, RELAYING["relay"]), id=incoming.call.id)
@@ -100,7 +102,7 @@ class RelayedCalls(Template):
             way: the principals of the members that have forwarded it before the one that calls here.
             ticket: that of `recall`; None for a call that comes for the first time.
         """
-        return await self._run(_Incoming(call, way), ticket)
+        return await self._run(_Incoming(call, way, self.context.local.comm), ticket)
 
     @rpc
     async def recall(self, call: Any, way: Any) -> list[Any]:
@@ -110,8 +112,8 @@ class RelayedCalls(Template):
             call: a `RelayedCall` as plain data.
             way: the principals of the members that have forwarded it before the one that calls here.
         """
-        incoming = _Incoming(call, way)
-        incoming.check(self, is_run_here=False)
+        incoming = _Incoming(call, way, self.context.local.comm)
+        incoming.check(is_run_here=False)
         return list(await self._remembered.recall(incoming.key))
 
     @property
@@ -122,7 +124,7 @@ class RelayedCalls(Template):
 
     async def _run(self, incoming: _Incoming, ticket: Any = None) -> Any:
         runs = self._remembered
-        incoming.check(self, is_run_here=incoming.key not in runs)
+        incoming.check(is_run_here=incoming.key not in runs)
         return await runs.run(incoming.key, ticket, incoming.begin)
 
 
@@ -135,37 +137,39 @@ class _Incoming:
         onward: the way that the members have forwarded it, with the last one.
     """
 
-    def __init__(self, call: Any, way: Any) -> None:
-        self.call: RelayedCall = RelayedCall.of(call)
+    def __init__(self, call: Any, way: Any, comm: Comm) -> None:
+        self.call: RelayedCall = _checked(call)
+        self._caller = NodeAddress.of(self.call.caller)
+        codec = JSON if self.call.is_json else MESSAGEPACK
+        is_own = codec.content_type == comm.codec.content_type
+        self._codec: Codec = comm.codec if is_own else codec.limited(comm.codec.max_containers)
         by = answered_call()
-        assert isinstance(by, PreparedCall)  # each call of a service is one
+        if not isinstance(by, PreparedCall):
+            raise MalformedRequest("nodes relay calls to each other: use group.options(tree=True).call(...)")
         self._received = received = by.call
-        self._router: Any = None
+        self._router, self._most_bytes = comm.router, comm.router.max_message_bytes
         if type(way) is not list or len(way) > MOST_RELAYS:
             raise MalformedRequest(f"the way of a relayed call is a list of up to {MOST_RELAYS} principals")
         self._way = [Principal.parse(text) for text in way]
         self.onward: list[str] = [*way, *([] if received.forwarder is None else [str(received.forwarder)])]
-        self.key: object = (self.call.id, self.call.caller, received.principal)
+        access = comm.router.access
+        is_named = access is not None and access.is_active  # else its calls to itself alone have a name
+        self.key: object = (self.call.id, self.call.caller, (received.principal or ANYONE) if is_named else None)
 
-    def check(self, template: RelayedCalls, *, is_run_here: bool) -> None:
+    def check(self, *, is_run_here: bool) -> None:
         """Raise the error of the router unless all that have forwarded the call may make it.
 
         Args:
-            template: has the router.
             is_run_here: whether the call is to run, for which the router checks whoever has sent it here.
         """
-        self._router = template.context.local.comm.router
         if is_run_here and not self._way:
             return
         named = self._decoded(with_args=False)
         for forwarder in (*self._way, *(() if is_run_here else (self._received.forwarder,))):
             self._router.permitted(msgspec.structs.replace(named, forwarder=forwarder))
 
-    def _codec(self) -> Codec:
-        return JSON if self.call.is_json else MESSAGEPACK
-
     def _decoded(self, *, with_args: bool = True) -> Call:
-        call, received, codec = self.call, self._received, self._codec()
+        call, received, codec = self.call, self._received, self._codec
         blobs = iter(call.blobs) if call.blobs else None
         args = codec.decode(call.args, blobs) if with_args else []
         if type(args) is not list:
@@ -177,14 +181,14 @@ class _Incoming:
             args=args,
             kwargs=codec.decode(call.kwargs, blobs) if with_args and call.kwargs is not None else {},
             id=call.id,
-            caller=NodeAddress.of(call.caller),
+            caller=self._caller,
             timeout_s=time_left_s(),
             inner_depth=received.inner_depth,
             principal=received.principal,
             forwarder=received.forwarder,
             key_id=received.key_id,
-            parent=call.parent,
-            trace=call.trace,
+            parent=valid_parent(call.parent),
+            trace=valid_trace(call.trace),
         )
 
     async def begin(self) -> tuple[Any, int]:
@@ -192,7 +196,7 @@ class _Incoming:
         try:
             prepared = self._router.prepare(self._decoded())
         except TrionetError as exc:
-            return self._answer_of(exc), 0
+            return self._answer_of(exc, has_run=False), 0
         try:
             value = await self._router.run_own(prepared)
         except TrionetError as exc:
@@ -200,13 +204,23 @@ class _Incoming:
         else:
             blobs: list[bytes] = []
             try:
-                answer = [True, self._codec().encode(value, blobs), blobs]
+                answer = fitting([True, self._codec.encode(value, blobs), blobs], self._codec, self._most_bytes)
             except TrionetError as exc:
                 answer = self._answer_of(RemoteError.from_exception(exc))
         return answer, size_of(answer)
 
-    def _answer_of(self, error: TrionetError) -> list[Any]:
-        return [False, self._codec().encode(error_to_wire(error)), []]
+    def _answer_of(self, error: TrionetError, *, has_run: bool = True) -> list[Any]:
+        return [False if has_run else None, self._codec.encode(error_to_wire(error)), []]
+
+
+def _checked(plain: Any) -> RelayedCall:
+    """Return a call that may be relayed."""
+    call = RelayedCall.of(plain)
+    if is_relaying(call):
+        raise MalformedRequest(f"{call.gid}/{call.service}/{call.method} relays calls, and is not relayed itself")
+    if not 0 < len(call.id) <= MAX_ID_CHARS:  # nodes remember it
+        raise MalformedRequest(f"the id of a relayed call has 1 to {MAX_ID_CHARS} characters, not {len(call.id)}")
+    return call
 
 
 class _Rising:
@@ -217,8 +231,9 @@ class _Rising:
     the answers take.
     """
 
-    def __init__(self, expected: int) -> None:
-        """Expect an entry of each of `expected` members."""
+    def __init__(self, expected: int, comm: Comm) -> None:
+        """Expect an entry of each of `expected` members, to be sent by `comm`."""
+        self._comm = comm
         self._entries: list[list[Any]] = []
         self._came = trio.Event()
         self._all_came = trio.Event()
@@ -230,7 +245,10 @@ class _Rising:
     def take(self, place: int, answer: Any, *, is_asked_here: bool) -> None:
         """Handle the answer of a member; see `Taker`."""
         del is_asked_here
-        self.put(place + 1, answer, None)
+        try:
+            self.put(place + 1, fitting(answer, self._comm.codec, self._comm.router.max_message_bytes), None)
+        except MessageTooLarge as exc:  # one that can't be sent would end the stream, and the others with it
+            self.put(place + 1, None, RemoteError.from_exception(exc))
 
     def take_failure(self, place: int, error: TrionetError, *, is_asked_here: bool) -> None:
         """Handle that there is no answer of a member; see `Taker`."""

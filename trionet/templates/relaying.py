@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from trionet.errors import ConnectionLost, TrionetError, known_kind
+from trionet.errors import ConnectionLost, MessageTooLarge, TrionetError, known_kind
 from trionet.message import RELAYING
 from trionet.nurseries import open_plain_nursery
 from trionet.protocols.relaying import packed_members, runs_of
@@ -25,14 +25,17 @@ from .gathering import Gathering
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from trionet.codec import Codec
     from trionet.identity import SID, NodeAddress
     from trionet.protocols.relaying import RelayedCall
     from trionet.services.comm import Comm
     from trionet.transports.base import Request
 
-__all__ = ["Relaying", "Taker", "checked", "entries_of", "size_of"]
+__all__ = ["Relaying", "Taker", "checked", "entries_of", "fitting", "size_of"]
 
 _ENTRY_BYTES: Final = 16
+_HEAD_BYTES: Final = 128
+"""What surrounds the only answer of an item, at most."""
 
 
 class Taker(Protocol):
@@ -111,10 +114,9 @@ class Relaying:
         def call(node: NodeAddress) -> Awaitable[Any]:
             return self.comm.call_unrecorded(node, request)
 
-        by_sid = {self._members[place].sid: place for place in places}
-        nodes = {sid: self._members[place] for sid, place in by_sid.items()}
+        nodes = {str(place): self._members[place] for place in places}  # a peer may name a member twice
         gathering = Gathering(self.comm, request, is_each_awaited=True)
-        await collect(nodes, call, gathering=gathering, outcomes=_Alone(by_sid, self.taker))
+        await collect(nodes, call, gathering=gathering, outcomes=_Alone(self.taker))
 
     async def _follow(self, begin: int, end: int) -> None:
         """Call the first member of a run, which calls the rest, and take the answers that it streams."""
@@ -128,7 +130,7 @@ class Relaying:
                             raise ConnectionLost("it has relayed an answer of nobody, or two of one member")
                         del left[place]
                         if error is None:
-                            self.taker.take(begin + place, checked(answer), is_asked_here=place == 0)
+                            self.taker.take(begin + place, answer, is_asked_here=place == 0)
                         else:
                             self.taker.take_failure(begin + place, error, is_asked_here=False)
             failure: TrionetError = ConnectionLost("it has relayed no answer of this member")
@@ -140,16 +142,15 @@ class Relaying:
 
 
 class _Alone(Outcomes):
-    """The outcomes of members that were asked here, and have no rest."""
+    """The outcomes of members that were asked here, and have no rest; keyed by their places."""
 
-    def __init__(self, places: dict[SID, int], taker: Taker) -> None:
+    def __init__(self, taker: Taker) -> None:
         super().__init__(None)
-        self._places = places
         self.taker = taker
 
     def note(self, sid: SID, value: Any, error: TrionetError | None) -> None:
         """Handle the answer of a member, or why there is none."""
-        place = self._places[sid]
+        place = int(sid)
         if error is None:
             try:
                 self.taker.take(place, checked(value), is_asked_here=True)
@@ -162,11 +163,13 @@ class _Alone(Outcomes):
 def checked(answer: Any) -> list[Any]:
     """Return the answer of a member: whether it is a value, its encoded bytes, and its blobs.
 
+    The first is None for the error of a call that was refused, and has not run.
+
     Raises:
         ConnectionLost: it is none.
     """
     match answer:
-        case [bool(ok), bytes(data), list(blobs)] if all(type(blob) is bytes for blob in blobs):
+        case [bool() | None as ok, bytes(data), list(blobs)] if all(type(blob) is bytes for blob in blobs):
             return [ok, data, blobs]
     raise ConnectionLost("what it has answered can't be read here")
 
@@ -176,6 +179,21 @@ def size_of(answer: list[Any]) -> int:
     return _ENTRY_BYTES + len(answer[1]) + sum(map(len, answer[2]))
 
 
+def fitting(answer: list[Any], codec: Codec, limit_bytes: int) -> list[Any]:
+    """Return an answer.
+
+    Raises:
+        MessageTooLarge: it is too long for a message of `limit_bytes` in which it travels as bytes.
+    """
+    most, size = codec.most_bytes(limit_bytes) - _HEAD_BYTES, size_of(answer)
+    if size > most:
+        raise MessageTooLarge(
+            f"an answer of {size:,} bytes is over the limit of {most:,} bytes of those that go along a tree: "
+            f"max_message_bytes"
+        )
+    return answer
+
+
 def entries_of(batch: Any) -> list[tuple[int, Any, TrionetError | None]]:
     """Return the entries that a member has streamed: the place of a member, and its answer, or why there is none.
 
@@ -183,16 +201,19 @@ def entries_of(batch: Any) -> list[tuple[int, Any, TrionetError | None]]:
         ConnectionLost: these are no entries.
     """
     try:
-        return [
-            (place, answer, error if error is None or isinstance(error, TrionetError) else _refuse(error))
-            for place, answer, error in batch
-        ]
+        return [_entry(place, answer, error) for place, answer, error in batch]
     except (TypeError, ValueError) as exc:
         raise ConnectionLost(f"what it has relayed can't be read here: {exc}") from exc
 
 
-def _refuse(error: object) -> TrionetError:
-    raise TypeError(f"{type(error).__name__} is no error")
+def _entry(place: Any, answer: Any, error: Any) -> tuple[int, Any, TrionetError | None]:
+    if type(place) is not int:
+        raise TypeError(f"{type(place).__name__} is no place")
+    if error is None:
+        return place, checked(answer), None
+    if not isinstance(error, TrionetError):
+        raise TypeError(f"{type(error).__name__} is no error")
+    return place, None, error
 
 
 def _by_way_of(head: NodeAddress, error: TrionetError) -> TrionetError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trionet.call_counts import outcome_of
 from trionet.codec import JSON
 from trionet.errors import (
     CallCancelled,
@@ -24,6 +25,7 @@ from trionet.errors import (
     NodeUnreachable,
     NotPermitted,
     OrphanedCalls,
+    RemoteError,
     TrionetError,
     known_kind,
 )
@@ -109,6 +111,7 @@ class TreeCall:
         self._begun_at = trio.current_time()
         self._own = {sid: node for sid, node in members.items() if node == comm.own}
         self._others = from_own(members, comm.own)
+        self._uncounted = {sid for sid, _ in self._others}
         self._nursery: trio.Nursery
         self._relaying: Relaying
 
@@ -131,12 +134,19 @@ class TreeCall:
         nodes = [node for _, node in self._others]
         arity = arity_of(len(nodes)) if arity is None else arity
         self._relaying = Relaying(self._comm, call, nodes, arity, [], request, self)
-        async with open_plain_nursery() as nursery:
-            self._nursery = nursery
-            self._outcomes.on_enough = nursery.cancel_scope.cancel
-            for sid, node in self._own.items():
-                nursery.start_soon(self._call_directly, sid, node)
-            await self._relaying.run()
+        outcome = "cancelled"  # what is left when there are enough values
+        try:
+            async with open_plain_nursery() as nursery:
+                self._nursery = nursery
+                self._outcomes.on_enough = nursery.cancel_scope.cancel
+                for sid, node in self._own.items():
+                    nursery.start_soon(self._call_directly, sid, node)
+                await self._relaying.run()
+        except BaseException as exc:
+            outcome = outcome_of(exc)
+            raise
+        finally:
+            self._count_rest(outcome)
 
     # ---- what comes
 
@@ -144,7 +154,8 @@ class TreeCall:
         """Handle the answer of a member; see `Taker`."""
         sid, node = self._others[place]
         value, error = self._decoded(answer)
-        if isinstance(error, NotPermitted) and not is_asked_here:  # maybe it is the one on the way who may not
+        has_run = answer[0] is not None
+        if isinstance(error, NotPermitted) and not (has_run or is_asked_here):  # maybe one on the way may not
             self._nursery.start_soon(self._call_directly, sid, node)
         else:
             self._note(sid, node, value, error)
@@ -178,6 +189,7 @@ class TreeCall:
     def _note(self, sid: SID, node: NodeAddress, value: Any, error: TrionetError | None) -> None:
         """Handle the value or the error of a member, and count it."""
         comm, request = self._comm, self._request
+        self._uncounted.discard(sid)
         if error is None:
             comm.counts.note_success(request.service, request.method, self._begun_ns)
         else:
@@ -193,10 +205,18 @@ class TreeCall:
         kind = known_kind(type(error))
         return kind(text, node=node, **{field: getattr(error, field) for field in kind.fields})
 
+    def _count_rest(self, outcome: str) -> None:
+        """Count the calls without an answer."""
+        counts, request = self._comm.counts, self._request
+        for _ in self._uncounted:
+            spent_ns = counts.now_ns() - self._begun_ns
+            counts.failed(counts.of(request.service, request.method), outcome, spent_ns)
+
     # ---- what was missed
 
     async def _call_directly(self, sid: SID, node: NodeAddress) -> None:
         """Call a member as without a tree."""
+        self._uncounted.discard(sid)
         try:
             value = await self._comm.call(node, self._request)
             self._outcomes.note(sid, value if self._convert is None else self._convert(value), None)
@@ -209,7 +229,7 @@ class TreeCall:
         try:
             answer = await self._recalled(node)
         except TrionetError:
-            lost = error if isinstance(error, ConnectionLost) else ConnectionLost(error.text)
+            lost = error if isinstance(error, ConnectionLost | RemoteError) else ConnectionLost(error.text)
             self._note(sid, node, None, self._named(lost, node))
             return
         value, failure = self._decoded(answer)

@@ -62,9 +62,9 @@ class Spans:
 
     @classmethod
     def of(cls, own: NodeAddress) -> Spans | None:
-        """Return the spans of the node `own`; None where OpenTelemetry isn't installed."""
+        """Return the spans of the node `own`; None where OpenTelemetry isn't installed, or nobody is to see them."""
         telemetry = find_telemetry()
-        return None if telemetry is None else cls(telemetry, own)
+        return None if telemetry is None or telemetry.is_for_nobody else cls(telemetry, own)
 
     # ---- at the caller
 

@@ -55,10 +55,15 @@ _API_MEMBER: Final = re.compile(
 
 
 class Telemetry:
-    """OpenTelemetry's API, and the tracer of its present provider."""
+    """OpenTelemetry's API, and the tracer of its present provider.
+
+    Attributes:
+        is_for_nobody: whether nodes that are opened now record nothing, whatever the provider.
+    """
 
     def __init__(self) -> None:
         """Find the provider that the environment names, if it does."""
+        self.is_for_nobody: bool = False
         self._seen: object | None = None
         self._tracer: Tracer | None = None
         if os.environ.get(_NAMES_PROVIDER):

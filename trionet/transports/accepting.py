@@ -27,7 +27,6 @@ __all__ = ["accept_all"]
 
 _log = limited_log(__name__)
 
-_MOST_AT_ONCE: Final = 64
 _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _FULL_S: Final = 0.1
 _GIVEN_UP: Final = frozenset(
@@ -62,10 +61,11 @@ async def accept_all(listening: socket.socket, handle: Callable[[socket.socket, 
     while True:
         try:
             await wait_readable(listening)
-            for _ in range(_MOST_AT_ONCE):  # other tasks run in between
+            while True:
                 sock, place = listening.accept()
                 if _is_usable(sock):
                     handle(sock, str(place[0]) if place else "")
+                await trio.lowlevel.checkpoint()  # what has come is read before more connections could displace it
         except BlockingIOError:
             continue
         except trio.ClosedResourceError:

@@ -13,12 +13,12 @@ import ipaddress
 import socket
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trionet.errors import ConfigError
-from trionet.identity import NodeAddress, is_unspecified
+from trionet.identity import NodeAddress, is_loopback, is_unspecified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,23 +93,36 @@ def _ipv6_of(name: str) -> str | None:
 async def ip_of_route(seeds: Iterable[NodeAddress], *, is_ipv6: bool) -> str:
     """Return this machine's address on the route to the first of `seeds` to which there is one.
 
+    Seeds on this machine itself, to which the route is a loopback one, count only if there are no others.
+
     Raises:
         ConfigError: there is none.
     """
     family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+    nearest = None
     for seed in seeds:
         try:
             found = await trio.socket.getaddrinfo(seed.ip, seed.port, family=family, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError):
             continue
         for *_, place in found:
-            with socket.socket(family, socket.SOCK_DGRAM) as sock:
-                try:
-                    sock.connect(place)
-                except OSError:
-                    continue
-                return str(sock.getsockname()[0])
+            ip = _ip_towards(family, place)
+            if ip is not None and not is_loopback(ip):
+                return ip
+            nearest = nearest or ip
+    if nearest is not None:
+        return nearest
     raise ConfigError(
         "there is no route to any seed, which would tell this node's address: set advertise_ip (--advertise-ip) to the "
         "address at which others reach this node, or to the name of its network interface"
     )
+
+
+def _ip_towards(family: int, place: Any) -> str | None:
+    """Return this machine's address on the route to a place, None if there is no route."""
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(place)
+        except OSError:
+            return None
+        return str(sock.getsockname()[0])

@@ -70,8 +70,9 @@ class Listener:
     """Accepts connections on one address.
 
     Attributes:
-        address: its address for other nodes, with the real port.
+        address: its address for other nodes.
         ips: the IP addresses that it listens on: one, or all of a host name, with the same port number.
+        port: that number, which others may reach by another one.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Listener:
         self._is_shared = is_shared
         self._socks = [_detached(listener.socket) for listener in listeners]
         self.ips: list[str] = [sock.getsockname()[0] for sock in self._socks]
+        self.port: int = self._socks[0].getsockname()[1]
         self._max_connections = max_connections
         self._connections: dict[Connection, None] = {}
         self._all_ended = trio.Event()
@@ -195,7 +197,7 @@ async def _listener_of(
 ) -> Listener:
     ip, port, *_ = listeners[0].socket.getsockname()
     try:
-        address = NodeAddress(await advertised_ip(config, ip), port)
+        address = NodeAddress(await advertised_ip(config, ip), config.advertise_port or port)
     except ConfigError:
         for listener in listeners:
             listener.socket.close()

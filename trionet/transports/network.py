@@ -179,9 +179,10 @@ class NetworkEndpoint:
     def _web_access(self) -> WebAccess | None:
         if not (self.keys or self.keys.is_rolling) and self.certificates is None:
             return None
-        from .web_access import WebAccess, own_authorities
+        from .own_authorities import own_authorities
+        from .web_access import WebAccess
 
-        own = own_authorities(self.address, {*self._listener.ips, self._config.ip})
+        own = own_authorities(self.address, self._listener.port, {*self._listener.ips, self._config.ip})
         return WebAccess(self.keys, own, self._started_us)
 
     @property

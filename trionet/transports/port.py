@@ -69,7 +69,7 @@ def _with_datagrams(listener: Listener, *, has_datagrams: bool) -> tuple[Listene
     if not has_datagrams:
         return listener, None
     try:
-        return listener, UDPDatagrams.bound(listener.ips, listener.address.port)
+        return listener, UDPDatagrams.bound(listener.ips, listener.port)
     except AddressInUse:
         listener.close()
         raise

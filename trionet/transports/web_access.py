@@ -47,29 +47,12 @@ if TYPE_CHECKING:
     from .web_head import Headers
     from .web_tls import TLSClient
 
-__all__ = ["ANYONE", "Grant", "Requester", "WebAccess", "own_authorities"]
+__all__ = ["ANYONE", "Grant", "Requester", "WebAccess"]
 
-_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, not used
-_LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
 _NO_STATE: Final[dict[str, Any]] = {}
 _PROOFS: Final = ("authorization", _SIGNATURE)
 _ENDING_S: Final = 60.0
-
-
-def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
-    """Return where requests to a node are sent to, as the header ``Host`` has it.
-
-    Args:
-        address: its address.
-        names: the other addresses and names that it listens on, with the same port number.
-    """
-    every = {address.ip, *names}
-    if every & _ANY_ADDRESS:
-        every |= {*_LOOPBACK}
-    if every & {*_LOOPBACK}:
-        every.add("localhost")
-    return frozenset(normalized_authority(str(NodeAddress(name, address.port))) for name in every)
 
 
 class Grant(NamedTuple):
@@ -267,7 +250,7 @@ class WebAccess:
 
     Args:
         keys: the node's; none if it has a certificate alone.
-        authorities: where requests to it are sent to; see `own_authorities`.
+        authorities: where requests to it are sent to; see `own_authorities.own_authorities`.
         started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
     """
 

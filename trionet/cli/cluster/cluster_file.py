@@ -198,7 +198,7 @@ def _host(name: str, table: TOMLTable, file: TOMLTable) -> Host:
             raise table.error(key, "all nodes of a cluster share it: write it above the hosts")
     nested = [key for key, value in table.values.items() if isinstance(value, dict) and key not in settings_names]
     if nested and not set(nested) & set(HOST_KEYS):
-        raise table.error(nested[0], f'a name with dots is quoted: [hosts."{name}.{nested[0]}"]')
+        raise table.error(nested[0], f'a name with dots is quoted: [hosts."{_dotted(name, table.values)}"]')
     table.check_known([*HOST_KEYS, *settings_names], _OTHER_WORDS)
     settings = {key: value for key, value in table.values.items() if key in settings_names}
     slots = _given(table, file, "slots").whole("slots", 0, _MOST_NODES)
@@ -215,11 +215,19 @@ def _host(name: str, table: TOMLTable, file: TOMLTable) -> Host:
         address=_address(name, table, file),
         slots=1 if slots is None else slots,
         command=_command(table, file),
-        options=_given(table, file, "options").words("options") or [],
+        options=_options(_given(table, file, "options")),
         directory=directory.text("directory"),
         environment=_environment(file) | _environment(table),
         settings=settings,
     )
+
+
+def _dotted(name: str, values: Mapping[str, Any]) -> str:
+    """Return the name of a host that TOML takes for tables within each other."""
+    for key, value in values.items():
+        if isinstance(value, dict) and key not in (*HOST_KEYS, *NodeConfig.__struct_fields__):
+            return _dotted(f"{name}.{key}", value)
+    return name
 
 
 def _check_name(name: str, table: TOMLTable) -> None:
@@ -240,8 +248,8 @@ def _address(name: str, table: TOMLTable, file: TOMLTable) -> str:
     if found is None or "://" in text:
         raise table.error(key, f"a name of ssh's configuration, a host name or an IP address, not {text!r:.100}")
     host = found["host"]
-    if host.count(":") == 1:
-        port = host.partition(":")[2]
+    if host.count(":") == 1 or "]:" in host:
+        port = host.rpartition(":")[2]
         raise table.error(key, f'ssh takes the port from its options: options = ["-p", "{port}"]')
     given = _given(table, file, "user")
     user = given.text("user")
@@ -266,9 +274,17 @@ def _command(table: TOMLTable, file: TOMLTable) -> list[str]:
     if (venv := source.text("venv")) is not None:
         return [f"{venv.rstrip('/')}/bin/python", *_PYTHON_WORDS]
     command = source.words("command")
-    if command == []:
+    if command in ([], [""]):
         raise source.error("command", "the words that run trionet-node there; it is empty")
     return command or ["trionet-node"]
+
+
+def _options(source: TOMLTable) -> list[str]:
+    """Return the further arguments of ssh, of which the first is no host."""
+    options = source.words("options") or []
+    if options and not options[0].startswith("-"):
+        raise source.error("options", f'they begin with an option, as ["-p", "2222"], not with {options[0]!r:.100}')
+    return options
 
 
 def _environment(table: TOMLTable) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from trionet.cli.consecutive import check_ports, shifted
 from trionet.cli.output import Table
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HostPlan", "Plan", "make_plan"]
 
-_LAST_PORT: Final = 65_535
 _LOCAL: Final = "this machine's fork server"
 
 
@@ -52,11 +52,10 @@ class HostPlan(NamedTuple):
     def addresses(self) -> str:
         """Their addresses, for a person."""
         first, last = self.configs[0], self.configs[-1]
-        ip = first.advertise_ip or first.ip
         if not first.port:
-            return f"{ip}, free ports"
-        address = str(NodeAddress(ip, first.port))
-        return address if first is last else f"{address} to {last.port}"
+            return f"{_stated(first).ip}, free ports"
+        address = str(_stated(first))
+        return address if first is last else f"{address} to {_stated(last).port}"
 
 
 class Plan(NamedTuple):
@@ -109,7 +108,7 @@ class Plan(NamedTuple):
                 "name": each.host.name,
                 "address": each.host.address,
                 "slots": each.host.slots,
-                "nodes": [{"ip": config.advertise_ip or config.ip, "port": config.port} for config in each.configs],
+                "nodes": [{"ip": node.ip, "port": node.port} for node in map(_stated, each.configs)],
                 "command": each.command,
             }
             for each in self.hosts
@@ -141,10 +140,8 @@ def make_plan(
     hosts, ports = list[HostPlan](), _Ports()
     for host in chosen:
         config = _config_of(host, of_all, has_key=has_key)
-        first = ports.first(host, config.port, placed[host.name])
-        configs = [
-            msgspec.structs.replace(config, port=first and first + number) for number in range(placed[host.name])
-        ]
+        by = ports.take(host, config, placed[host.name])
+        configs = [shifted(config, by + number) for number in range(placed[host.name])]
         hosts.append(HostPlan(host, configs))
     _check_reachable(hosts)
     _check_distinct(hosts)
@@ -164,7 +161,7 @@ def make_plan(
 def _config_of(host: Host, of_all: Mapping[str, Any], *, has_key: bool) -> NodeConfig:
     """Return the configuration of the nodes of a host, which get the key, and need no path of its file."""
     settings = settings_of_a_host(of_all, host)
-    if "ip" not in settings and _is_ip(host.ssh_host):
+    if "ip" not in settings and _is_ip(host.ssh_host) and "%" not in host.ssh_host:  # a zone is that of this machine
         settings["ip"] = host.ssh_host
     try:
         config = NodeConfig.from_mapping(settings)
@@ -182,27 +179,32 @@ def _is_ip(text: str) -> bool:
     return True
 
 
+def _stated(config: NodeConfig) -> NodeAddress:
+    """Return the address at which others reach a node, as far as its settings tell."""
+    return NodeAddress(config.advertise_ip or config.ip, config.advertise_port or config.port)
+
+
 class _Ports:
     """The first port of each host: local ones are one machine, so their ports follow each other."""
 
     def __init__(self) -> None:
-        self._next: dict[int, int] = {}
+        self._taken: dict[int, int] = {}
 
-    def first(self, host: Host, port: int, count: int) -> int:
-        """Return the first of `count` ports from `port` on; 0 for free ones.
+    def take(self, host: Host, config: NodeConfig, count: int) -> int:
+        """Return by how much the first of `count` free ports is higher than that of `config`.
 
         Raises:
             ConfigError: there are not so many.
         """
-        if not port:
-            return 0
-        first = port
+        by = 0
         if host.address is None:
-            first = self._next.get(port, port)
-            self._next[port] = first + count
-        if first + count - 1 > _LAST_PORT:
-            raise ConfigError(f"{host.place}: there are no {count} ports from {first} on: set a lower port")
-        return first
+            by = self._taken.get(config.port, 0)
+            self._taken[config.port] = by + count
+        try:
+            check_ports(config, count, by)
+        except ConfigError as exc:
+            raise ConfigError(f"{host.place}: {exc.text}") from exc
+        return by
 
 
 def _check_reachable(hosts: list[HostPlan]) -> None:
@@ -225,7 +227,7 @@ def _check_distinct(hosts: list[HostPlan]) -> None:
         for config in configs:
             if not config.port or (config.advertise_ip and not _is_ip(config.advertise_ip)):
                 continue  # a free port; or an interface perhaps
-            address = NodeAddress(config.advertise_ip or config.ip, config.port)
+            address = _stated(config)
             other = seen.setdefault(address, host)
             if other is not host:
                 raise ConfigError(

@@ -437,3 +437,11 @@ def test_in_a_large_group_news_of_new_members_alone_is_repeated_slowly_and_other
     times = news_times(core, 3.0)
     assert times[0] < 2.0 + LAN.gossip_interval_s
     assert times[1] - times[0] == pytest.approx(0.2)
+
+
+def test_in_a_large_group_one_more_new_member_is_news_at_once() -> None:
+    core = swim("a", *(f"m{number}" for number in range(1, 400)))
+    core.receive("m1", alive("m400"), 0.1)
+    news_times(core, 1.0)
+    core.receive("m1", alive("m401"), 1.0)
+    assert news_times(core, 2.0)[0] <= 1.25

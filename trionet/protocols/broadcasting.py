@@ -38,6 +38,9 @@ _MOST_TIMES: Final = 8.0
 """With more than `_MANY` members, news of new ones alone is repeated less often, in proportion to their number: nearly
 all have it from the first packets, which are sent at once. When very many start, their news shares packets."""
 
+_FEW_NEW: Final = 16
+"""News of one more member waits for the slower pace only while that of more than so many is on its way."""
+
 _LEAVE_INTERVALS: Final = 10
 _LATE_TIMES: Final = 10
 _MOST_INTERVALS: Final = 10
@@ -65,7 +68,8 @@ class Broadcaster:
     def put(self, statement: Statement, *, is_urgent: bool = False, is_new: bool = False) -> None:
         """Spread a statement, before all other news if it is urgent; `is_new`: the first one about its member."""
         self._context.news.put(statement, is_urgent=is_urgent, is_new=is_new)
-        if self._timer is not None and (is_urgent or (self._is_slow and not is_new)):
+        can_wait = is_new and self._context.news.new > _FEW_NEW
+        if self._timer is not None and (is_urgent or (self._is_slow and not can_wait)):
             self._timer.cancel()
             self._timer = None
         if self._timer is None:

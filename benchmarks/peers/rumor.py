@@ -35,7 +35,7 @@ async def main(nodes: list[dict[str, Any]]) -> None:
                 return {"failed": await ask("failed")}
             if command["do"] == "count":
                 replies = await fleet.comm.send([], trionet.Remote(service="membership", method="members"))
-                return {"counts": [len(members) for members in replies.values.values()]}
+                return {"counts": [sum(one.node in members for one in found) for found in replies.values.values()]}
             return {"heard": list((await ask("heard")).values())}
 
         await answer_in_trio(answer)

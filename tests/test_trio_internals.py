@@ -39,7 +39,7 @@ LEFT_OUT = f"not ({' or '.join([*LOOKS_INSIDE, FOLLOWS_FROM_THE_SEED, *STANDS_ST
             "transports/test_outside.py",
         ],
         ["templates/test_fan_out.py", "services/test_membership.py", "services/test_gossip.py"],
-        ["simulation/test_faults.py"],
+        pytest.param(["simulation/test_faults.py"], marks=pytest.mark.soak),
     ],
     ids=["time", "calls", "simulation"],
 )

@@ -38,9 +38,9 @@ def run_seeds(first: int, last: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [0, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.soak) for first in (10, 20, 30))])
 def test_links_hold_nothing_after_a_mixture_of_calls_and_faults(first: int) -> None:
-    run_seeds(first, first + 20)
+    run_seeds(first, first + 10)
 
 
 @pytest.mark.soak

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_codec import both
@@ -124,7 +124,6 @@ def test_the_largest_values_that_people_send_pass() -> None:
 
 @both
 @given(value=values)
-@settings(deadline=None)
 def test_containers_are_counted_as_they_are(codec: Codec, value: Any) -> None:
     data = codec.encode(value)
     plain = msgspec.json.decode(data) if codec is JSON else msgspec.msgpack.decode(data)

@@ -288,7 +288,7 @@ def test_an_error_is_definite_only_with_a_definite_code_and_texts(wire: Any) -> 
 
 
 @given(st.lists(st.sampled_from([Item(1, 1), Item(1, 2), End(1), Reply(1, 3), Cancelled(1), Error(1, {})]), max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @pytest.mark.slow
 def test_whatever_frames_a_peer_answers_with_a_stream_ends_well_only_with_its_end(frames: list[Frame]) -> None:
     async def behave(peer: HandPeer) -> None:
@@ -316,7 +316,7 @@ def test_whatever_frames_a_peer_answers_with_a_stream_ends_well_only_with_its_en
 
 
 @given(st.binary(max_size=60) | _PLAIN.map(msgspec.json.encode))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @pytest.mark.slow
 def test_whatever_body_comes_over_http_nothing_definite_follows(body: bytes) -> None:
     async def main() -> None:

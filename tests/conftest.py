@@ -25,8 +25,8 @@ pytest_plugins = ["pytester"]
 
 reset_signals()  # at import: before any test, in every worker
 
-# A wall clock says nothing about an example while other programs have the processors, so none has a deadline. Hypothesis
-# then calls a strategy too slow if its first ten examples take 30 s, in place of 1 s.
+# A wall clock says nothing about an example while other programs have the processors, so none has a deadline. Then
+# Hypothesis calls a strategy too slow if its first ten examples take 30 s, in place of 1 s.
 settings.register_profile("trionet", deadline=None)
 settings.load_profile("trionet")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,15 @@ def test_of_those_gone_the_oldest_is_forgotten_first() -> None:
         members.put(alive(name), 0.0)
         members.put(stated(name, State.DEAD), 1.0)
     assert NAMES[0] not in members
+    assert [member.name for member in members] == ["me", *NAMES[1:3]]
+
+
+@pytest.mark.parametrize("states", [(State.DEAD, State.LEFT), (State.LEFT, State.DEAD)])
+def test_so_it_is_whether_it_failed_or_left(states: tuple[State, State]) -> None:
+    members = table(gone=2)
+    for name, state, now in zip(NAMES, (*states, states[1]), (1.0, 2.0, 3.0), strict=False):
+        members.put(alive(name), now)
+        members.put(stated(name, state), now)
     assert [member.name for member in members] == ["me", *NAMES[1:3]]
 
 

@@ -247,31 +247,21 @@ def set_up() -> None:
         say(f"set up in {time.monotonic() - started:.1f} s")
 
 
-def present(*names: str) -> list[str]:
-    """Return those of the names that the checkout has."""
-    return [name for name in names if (ROOT / name).exists()]
-
-
 def static_checks() -> dict[str, list[str]]:
     """Return the checks that come before the tests: name to command."""
-    checks = {
+    audit = [".ci/audit.py"] if (ROOT / ".ci").is_dir() else []  # not in a source distribution
+    sources = ["trionet", "pytest_trionet.py", "tests", "examples", "benchmarks", "dev.py", *audit]
+    sphinx = ["sphinx-build", "-W", "--keep-going", "-q", "-d", "build/doctrees"]
+    return {
         "format": ["ruff", "format", "--check", "."],
         "lint": ["ruff", "check", "."],
         "layers": ["lint-imports", "--no-logo"],
-        "types": [
-            "mypy",
-            "--strict",
-            *present("trionet", "pytest_trionet.py", "tests", "examples", "benchmarks", "dev.py", ".ci/audit.py"),
-        ],
+        "types": ["mypy", "--strict", *sources],
         "public types": ["pyright", "--verifytypes", "trionet", "--ignoreexternal"],
+        **({"vulnerabilities": ["python", *audit]} if audit else {}),
+        "docs": [*sphinx, "-b", "html", "docs", "build/docs"],
+        "doctests": [*sphinx, "-b", "doctest", "docs", "build/doctest"],
     }
-    if audit := present(".ci/audit.py"):
-        checks["vulnerabilities"] = ["python", *audit]
-    if present("docs/conf.py"):
-        sphinx = ["sphinx-build", "-W", "--keep-going", "-q", "-d", "build/doctrees"]
-        checks["docs"] = [*sphinx, "-b", "html", "docs", "build/docs"]
-        checks["doctests"] = [*sphinx, "-b", "doctest", "docs", "build/doctest"]
-    return checks
 
 
 def pytest(*args: str) -> list[str]:
@@ -323,12 +313,10 @@ def demo(args: list[str]) -> int:
 def test(args: list[str]) -> int:
     """Run every check and then the tests; with ARGS, only `pytest ARGS`."""
     set_up()
-    if args:
-        become(*pytest(*args))
-    failed = run_all(static_checks())
-    say(f"tests: {shlex.join(pytest())}")
+    failed = [] if args else run_all(static_checks())
+    say(f"tests: {shlex.join(pytest(*args))}")
     if not failed:
-        become(*pytest())
+        become(*pytest(*args))
     run(*pytest())
     print(f"error: before the tests, these checks failed: {', '.join(failed)}", file=sys.stderr)
     return 1
@@ -350,8 +338,6 @@ def check(args: list[str]) -> int:
 
 def docs(_: list[str]) -> int:
     """Build docs/ into build/docs, and run the examples in it."""
-    if not present("docs/conf.py"):
-        sys.exit("error: there is no docs/conf.py")
     set_up()
     checks = static_checks()
     return 1 if run_all({name: checks[name] for name in ("docs", "doctests")}) else 0
@@ -359,8 +345,6 @@ def docs(_: list[str]) -> int:
 
 def bench(args: list[str]) -> int:
     """Run `python -m benchmarks ARGS`."""
-    if not present("benchmarks"):
-        sys.exit("error: there is no benchmarks/")
     set_up()
     become("python", "-m", "benchmarks", *args)
 

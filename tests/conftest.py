@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from hypothesis import settings
 
 from tests.children import kill_children, reset_signals
 from tests.node_processes import PROBE, NodeProcess, launch, wait_ready
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 reset_signals()  # at import: before any test, in every worker
+
+# A wall clock says nothing about an example while other programs have the processors, so none has a deadline. Then
+# Hypothesis calls a strategy too slow if its first ten examples take 30 s, in place of 1 s.
+settings.register_profile("trionet", deadline=None)
+settings.load_profile("trionet")
 
 # Until all tests are collected: what collecting makes is kept, and searches for cycles in it are a third of its time.
 gc.disable()

@@ -53,7 +53,7 @@ NOON = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 TAGS = [*TAGS_BY_NAME, "$", "$unknown"]
 
 both = pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "messagepack"])
-thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+thorough = settings(suppress_health_check=[HealthCheck.data_too_large])
 
 
 # ---------------------------------------------------------------------------------------------------------- round trips

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trionet import ConfigError, MalformedRequest, NodeAddress, NodeConfig, open_node
@@ -169,7 +169,6 @@ _values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(setting=st.sampled_from(SETTINGS), value=_values)
 def test_any_value_makes_a_configuration_that_travels_or_an_error_that_names_the_setting(
     setting: str, value: Any

@@ -18,9 +18,11 @@ def wrapped(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Values with one more layer around."""
     return st.one_of(
         st.tuples(LEAVES, inner),
-        st.lists(LEAVES, max_size=2).flatmap(lambda before: inner.map(lambda value: [*before, value])),
-        st.dictionaries(st.text(max_size=3), LEAVES, max_size=2).flatmap(
-            lambda others: inner.map(lambda value: {**others, "args": value})
+        st.builds(lambda before, value: [*before, value], st.lists(LEAVES, max_size=2), inner),
+        st.builds(
+            lambda others, value: {**others, "args": value},
+            st.dictionaries(st.text(max_size=3), LEAVES, max_size=2),
+            inner,
         ),
     )
 

@@ -53,7 +53,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE_S = 240  # some examples take ten seconds of a processor, and the machine may be busy
-NODE = [sys.executable, "-P", "-m", "trionet.cli.node"]  # -P: as for an installed command, no working directory
 ANYTHING = "..."
 SHOWN_PORT = r"\b80\d\d\b"
 AN_EXAMPLE = """
@@ -63,17 +62,26 @@ sys.argv[:] = [{path!r}]
 sys.path[0] = str(Path({path!r}).parent)
 runpy.run_path({path!r}, run_name="__main__")
 """
-SHARED = ["trionet.transports.network", "trionet.simulation", "trionet.cli.main", "httpx", "quart_trio"]
+SHARED = [
+    *("trionet.transports.network", "trionet.simulation", "trionet.cli.main", "trionet.cli.node"),
+    *("httpx", "quart_trio"),
+]
 """What most of the programs need, and forks therefore have."""
 
 IN_A_FORK = """
-import os, warnings
-from trionet.cli.main import load
+import os, sys, warnings
+from trionet.cli import main, node
 warnings.simplefilter("ignore", ResourceWarning)  # a command leaves its standard streams to the end of its process
-os.dup2(1, 2)
+if {output!r}:
+    os.dup2(os.open({output!r}, os.O_WRONLY), 1)
+else:
+    os.dup2(1, 2)
 os.environ |= {settings}
-load({name!r}).main({arguments})
+sys.path[:1] = {path}  # without the folder of the program: as for an installed command
+(node if {name!r} == "node" else main.load({name!r})).main({arguments})
 """
+SLOWEST = "simulation_pictures.py"
+"""An example that takes ten seconds of a processor; what it draws has tests of its own."""
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
@@ -191,14 +199,21 @@ class Runner:
 
     def run(self, program: Program, folder: Path) -> tuple[int, str, str]:
         """Run `program` in `folder`; return its exit status and what it wrote to standard output and error."""
+        write(program.files, folder)
+        status = self._ask("run", program.code, folder)
+        return status, (folder / "stdout").read_text(encoding="utf-8"), (folder / "stderr").read_text(encoding="utf-8")
+
+    def start(self, code: str, folder: Path) -> int:
+        """Start a program in `folder`; return its process id. It has been killed after `close`."""
+        return self._ask("start", code, folder)
+
+    def _ask(self, what: str, code: str, folder: Path) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        write(program.files, folder)
-        write({"__program__.py": program.code}, folder)
-        self._process.stdin.write(f"{folder}\n")
+        write({"__program__.py": code}, folder)
+        self._process.stdin.write(f"{what} {folder}\n")
         self._process.stdin.flush()
-        status = int(self._process.stdout.readline())
-        return status, (folder / "stdout").read_text(encoding="utf-8"), (folder / "stderr").read_text(encoding="utf-8")
+        return int(self._process.stdout.readline())
 
     def close(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
@@ -206,16 +221,17 @@ class Runner:
 
 
 def serve_programs() -> None:
-    """Be the process of a `Runner`: a line on standard input names a folder, one on standard output is the status."""
+    """Be the process of a `Runner`: a line on standard input names a folder, one on standard output is the answer."""
     for name in SHARED:
         importlib.import_module(name)
     gc.freeze()  # a search for cycles in a fork would copy the pages of all of it
     for line in sys.stdin:
+        what, _, folder = line.rstrip("\n").partition(" ")
         pid = os.fork()
         if not pid:
-            run_program(Path(line.rstrip("\n")))
-        _, status = os.waitpid(pid, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+            run_program(Path(folder))
+        answer = pid if what == "start" else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
@@ -266,7 +282,10 @@ def test_a_program_of_the_documentation_prints_what_is_shown(program: Program, r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in EXAMPLES])
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.name, marks=[pytest.mark.soak] if path.name == SLOWEST else []) for path in EXAMPLES],
+)
 def test_an_example_prints_what_its_docstring_says(path: Path, runner: Runner, tmp_path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     _, marker, expected = docstring.partition("prints::\n")
@@ -305,8 +324,8 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 class Shell:
     """Runs the commands of one page: ``curl`` by httpx, those of trionet and ``pytest`` as processes, ``echo $?``.
 
-    ``$(command)`` stands for the output of a command. ``trionet`` runs in a fork that has imported it already; but
-    ``trionet simulate`` starts itself again, and so is a process of its own.
+    ``$(command)`` stands for the output of a command. ``trionet`` and ``trionet-node`` run in forks that have imported
+    them already; but ``trionet simulate`` and ``trionet up`` start themselves again, and so are processes of their own.
     """
 
     def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack, runner: Runner) -> None:
@@ -329,19 +348,17 @@ class Shell:
             case ["curl", *arguments]:
                 return self._as_shown(self._curl(arguments))
             case ["trionet-node", *arguments, "&"]:
-                return self._as_shown(self._start([*NODE, *arguments], settings, ""))
+                return self._as_shown(self._start_in_fork(arguments, settings))
             case ["trionet-node", *arguments]:
-                return self._as_shown(self._wait_for([*NODE, *arguments], settings))
+                return self._as_shown(self._run_in_fork("node", arguments, settings))
             case ["pytest", *arguments]:
                 own = ["-p", "no:cacheprovider", "-p", "no:schemathesis", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
             case ["trionet", "up", *arguments, "&"]:
                 command = [sys.executable, "-m", "trionet", "up", *arguments]
-                return self._as_shown(self._start(command, settings, "; Ctrl-C stops"))
+                return self._as_shown(self._start(command, settings))
             case ["trionet", name, *arguments] if name != "simulate":
-                code = IN_A_FORK.format(settings=settings, name=name, arguments=arguments)
-                self._status, output, _ = self._runner.run(Program(line, code, "", {}), self._folder)
-                return self._as_shown(output)
+                return self._as_shown(self._run_in_fork(name, arguments, settings))
             case ["trionet", *arguments]:
                 return self._as_shown(self._wait_for([sys.executable, "-m", "trionet", *arguments], settings))
             case ["echo", "$?"]:
@@ -355,12 +372,33 @@ class Shell:
             output = re.sub(rf"\b{real}\b", str(shown), output)
         return output
 
+    def _run_in_fork(self, name: str, arguments: list[str], settings: dict[str, str]) -> str:
+        code = self._code(name, arguments, settings, "")
+        self._status, output, _ = self._runner.run(Program(name, code, "", {}), self._folder)
+        return output
+
+    def _start_in_fork(self, arguments: list[str], settings: dict[str, str]) -> str:
+        """Start a node; return the first line that it prints."""
+        printed = self._folder / "printed"
+        os.mkfifo(printed)
+        pid = self._runner.start(self._code("node", arguments, settings, str(printed)), self._folder)
+        self._stack.callback(os.kill, pid, signal.SIGKILL)
+        lines = self._stack.enter_context(printed.open(encoding="utf-8"))  # once it has read its code
+        printed.unlink()
+        return lines.readline()
+
+    def _code(self, name: str, arguments: list[str], settings: dict[str, str], output: str) -> str:
+        env = self._environment(settings)
+        path = [str(self._folder / place) for place in env["PYTHONPATH"].split(os.pathsep)]
+        changed = {key: value for key, value in env.items() if key in (*settings, "PYTHONPATH")}
+        return IN_A_FORK.format(name=name, arguments=arguments, settings=changed, path=path, output=output)
+
     def _environment(self, settings: dict[str, str]) -> dict[str, str]:
         path = [str(ROOT), *filter(None, [settings.get("PYTHONPATH")])]
         return environment(**settings | {"PYTHONPATH": os.pathsep.join(path)})
 
-    def _start(self, command: list[str], settings: dict[str, str], last: str) -> str:
-        """Start a command; return what it prints up to a line that contains `last`."""
+    def _start(self, command: list[str], settings: dict[str, str]) -> str:
+        """Start ``trionet up``; return what it prints up to the line that says that the cluster is there."""
         process = self._stack.enter_context(
             subprocess.Popen(
                 command,
@@ -368,14 +406,14 @@ class Shell:
                 env=self._environment(settings),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if last else None,
+                stderr=subprocess.STDOUT,
                 text=True,
             )
         )
         self._stack.callback(process.kill)
         assert process.stdout is not None
         printed = process.stdout.readline()
-        while last not in printed and (line := process.stdout.readline()):
+        while "; Ctrl-C stops" not in printed and (line := process.stdout.readline()):
             printed += line
         return printed
 
@@ -531,13 +569,13 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-if __name__ == "__main__":
-    serve_programs()
-
-
 def test_every_test_that_a_page_names_exists() -> None:
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"^(?:async )?def (test_\w+)\(", tests, re.MULTILINE))
     named = {(page.name, name) for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text("utf-8"))}
     assert {(page, name) for page, name in named if name not in defined} == set()
     assert len([page for page, _ in named if page == "costs.md"]) > 20
+
+
+if __name__ == "__main__":
+    serve_programs()

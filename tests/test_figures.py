@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import trionet
@@ -269,7 +269,6 @@ async def test_virtual_time_gives_the_durations_of_the_simulation(autojump_clock
 # ---- the counts themselves
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**13) | st.sampled_from([UNIT_NS << power for power in range(24)])))
 def test_a_histogram_has_each_duration_in_the_bucket_of_its_limits(spent: list[int]) -> None:
     histogram = new_histogram()
@@ -334,7 +333,6 @@ def test_a_time_that_went_back_counts_as_none_and_one_of_years_in_the_last_bucke
     assert (found.buckets[0], found.buckets[-1], found.count, found.sum_s) == (1, 1, 2, 1e9)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(OUTCOMES)), max_size=600), st.booleans())
 def test_there_are_at_most_500_sets_of_labels_and_no_call_is_lost(calls: list[tuple[int, str]], is_full: bool) -> None:
     counts = CallCounts(lambda: 0)

@@ -78,26 +78,29 @@ def test_a_clock_that_begins_again_leaves_nobody_out_for_good() -> None:
     assert limits.admit("nonsense", "a", 5.0) == 694
 
 
-LINES = st.lists(st.tuples(st.sampled_from("rs"), st.integers(0, 20).map(str), st.floats(0.0, 5.0)), max_size=400)
+BURSTS = st.lists(st.tuples(st.sampled_from("rs"), st.integers(1, 20), st.integers(1, 10), st.floats(0.0, 30.0)))
+"""A reason, how many peers, how many lines of each, and the seconds before: two thirds of the lists fill a minute."""
 
 
-@given(LINES)
+@given(BURSTS)
 def test_no_minute_has_more_lines_than_that_and_every_line_is_written_or_counted(
-    lines: list[tuple[str, str, float]],
+    bursts: list[tuple[str, int, int, float]],
 ) -> None:
     limits, now, came = LineLimits(), 0.0, Counter[Any]()
     out: list[tuple[str, str, float]] = []
     told = Counter[Any]()
-    for reason, peer, pause in lines:
+    for reason, peers, lines, pause in bursts:
         now += pause
-        came[reason] += 1
+        came[reason] += peers * lines
         for counted, count in limits.counts(now):
             told[counted] += count
             out.append((str(counted), "", now))
-        left_out = limits.admit(reason, peer, now)
-        if left_out is not None:
-            told[reason] += 1 + left_out
-            out.append((reason, peer, now))
+        for number in range(peers * lines):
+            peer = str(number % peers)
+            left_out = limits.admit(reason, peer, now)
+            if left_out is not None:
+                told[reason] += 1 + left_out
+                out.append((reason, peer, now))
     for reason, peer, begin in out:
         minute = [line for line in out if line[0] == reason and begin <= line[2] < begin + WINDOW_S]
         assert len(minute) <= LINES_PER_REASON

@@ -86,7 +86,7 @@ async def spawn_many(node: Node, config: NodeConfig, count: int) -> list[NodeAdd
 # ------------------------------------------------------------------------------------------------------------- booting
 
 
-@pytest.mark.parametrize(("launcher", "count"), [("forkserver", 50), ("subprocess", 6)])
+@pytest.mark.parametrize(("launcher", "count"), [("forkserver", 30), ("subprocess", 4)])
 async def test_nodes_that_are_spawned_at_once_all_answer_a_call(
     parent: Node, family: Family, launcher: str, count: int
 ) -> None:
@@ -99,40 +99,22 @@ async def test_nodes_that_are_spawned_at_once_all_answer_a_call(
 
 
 @each_launcher
-async def test_a_port_that_is_taken_is_the_reason_and_names_the_address(parent: Node, launcher: str) -> None:
-    with pytest.raises(SpawnError, match=rf"did not boot: {parent.address} is already in use$"):
-        await parent.local.status.spawn(misfit(launcher, port=parent.address.port))
-
-
-@each_launcher
-async def test_an_exception_in_on_start_is_the_reason(parent: Node, family: Family, launcher: str) -> None:
-    with pytest.raises(SpawnError, match=r"did not boot: LookupError: no plan for 127\.0\.0\.1$"):
-        await parent.local.status.spawn(misfit(launcher, on_start=fail_to_start))
-    await family.wait_for(1 if launcher == "forkserver" else 0)
-
-
-@each_launcher
-async def test_a_service_that_cannot_be_made_is_the_reason(parent: Node, launcher: str) -> None:
-    with pytest.raises(SpawnError, match=r"can't import 'nowhere': ModuleNotFoundError"):
-        await parent.local.status.spawn(NodeConfig(launcher=launcher, services={"some": "nowhere:Thing"}))
-
-
-@each_launcher
-async def test_a_process_that_ends_before_it_has_booted_gives_its_status_and_speaks_for_itself(
-    parent: Node, capfd: pytest.CaptureFixture[str], launcher: str
+async def test_why_a_node_did_not_boot_is_the_reason_and_it_leaves_no_process(
+    parent: Node, family: Family, capfd: pytest.CaptureFixture[str], launcher: str
 ) -> None:
-    with pytest.raises(SpawnError, match=r"ended before it had booted: exit status 7$"):
-        await parent.local.status.spawn(misfit(launcher, on_start=say_and_exit))
+    nowhere = NodeConfig(launcher=launcher, services={"some": "nowhere:Thing"})
+    for config, reason in (
+        (misfit(launcher, port=parent.address.port), rf"did not boot: {parent.address} is already in use$"),
+        (misfit(launcher, on_start=fail_to_start), r"did not boot: LookupError: no plan for 127\.0\.0\.1$"),
+        (misfit(launcher, on_start=leave), r"the node did not boot: SystemExit: 5$"),
+        (misfit(launcher, on_start=give_up), r"the node did not boot: GeneratorExit$"),
+        (misfit(launcher, on_start=say_and_exit), r"ended before it had booted: exit status 7$"),
+        (nowhere, r"can't import 'nowhere': ModuleNotFoundError"),
+    ):
+        with pytest.raises(SpawnError, match=reason):
+            await parent.local.status.spawn(config)
+        await family.wait_for(1 if launcher == "forkserver" else 0)
     assert "it ends here" in capfd.readouterr().err
-
-
-@each_launcher
-@pytest.mark.parametrize(("on_start", "reason"), [(leave, "SystemExit: 5"), (give_up, "GeneratorExit")])
-async def test_whatever_on_start_raises_is_the_reason(
-    parent: Node, launcher: str, on_start: Callable[[Node], None], reason: str
-) -> None:
-    with pytest.raises(SpawnError, match=f"the node did not boot: {reason}$"):
-        await parent.local.status.spawn(misfit(launcher, on_start=on_start))
 
 
 @each_launcher

@@ -54,7 +54,7 @@ async def ask(caller: Node, node: Node, method: str, *args: Any) -> Any:
 
 @pytest.mark.slow
 @over_each_transport
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.data_too_large])
 @given(several=st.lists(values, min_size=1, max_size=8))
 async def test_what_travels_comes_back(transport: str, several: list[Any]) -> None:
     """Each example is a Trio run of its own with its own nodes, and carries several values."""

@@ -239,7 +239,7 @@ def toml_of(value: object) -> str:
 
 
 @given(st.sampled_from([*FILE_KEYS, *HOST_KEYS, "ip", "port", "join", "services", "policy"]), VALUES, st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_any_value_of_any_key_is_read_or_is_an_error_of_the_configuration(
     tmp_path: Path, key: str, value: object, is_of_host: bool
 ) -> None:

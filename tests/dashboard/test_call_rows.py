@@ -17,7 +17,7 @@ from trionet.dashboard.rounds import Rounds
 from trionet.identity import NodeAddress
 from trionet.protocols.call_reports import CallReport, EndCount, NodeReport, Pause, RequestReport
 
-few = settings(deadline=None, max_examples=40)
+few = settings(max_examples=40)
 
 A, B, C = (NodeAddress("127.0.0.1", port) for port in (1, 2, 3))
 NOW = 1_800_000_000.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trionet.dashboard.merge_patch import merge_patch, without_nulls
@@ -30,7 +30,7 @@ def applied(target: Any, patch: Any) -> Any:
     return target
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_patch_makes_the_new_document_of_the_old_one(old: dict[str, Any], new: dict[str, Any]) -> None:
     sent = without_nulls(old)
@@ -39,7 +39,7 @@ def test_a_patch_makes_the_new_document_of_the_old_one(old: dict[str, Any], new:
         assert sent == without_nulls(new)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(DOCUMENTS)
 def test_equal_documents_have_an_empty_patch(document: dict[str, Any]) -> None:
     assert merge_patch(document, document) == {}

@@ -103,7 +103,7 @@ async def test_ids_are_unique_across_nodes_and_across_restarts(
 # ---------------------------------------------------------------------------------------------------------- broadcast
 
 
-async def run_broadcast(network: Network, *, rate: float = 100, time_s: float = 20) -> tuple[float, list[float], int]:
+async def run_broadcast(network: Network, *, rate: float = 100, time_s: float = 12) -> tuple[float, list[float], int]:
     """Load as for 3d; return messages per operation, stable latencies (sorted, ms), and how much is missing at last."""
     added: dict[int, tuple[float, float]] = {}
     reads: list[tuple[float, set[int]]] = []
@@ -157,7 +157,7 @@ async def test_a_profile_keeps_within_its_marks(
 
 COSTLY = [
     *(("fast", 25, trouble) for trouble in ("partitions", "loss", "dead hub", "crashed hub")),
-    *(("frugal", 25, trouble) for trouble in ("loss", "dead hub")),
+    *(("frugal", 25, trouble) for trouble in ("partitions", "loss", "dead hub")),
 ]
 """Those that take three seconds of a processor and more; the other one of each kind and profile is no different."""
 
@@ -258,7 +258,15 @@ async def test_partitions_lose_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "count"), [(0, 3), (0, 5), (0, 25), (1, 3), (1, 5), (2, 3), (2, 5)])
+@pytest.mark.parametrize(
+    ("seed", "count"),
+    [
+        (0, 3),
+        (0, 5),
+        (0, 25),
+        *(pytest.param(seed, count, marks=pytest.mark.soak) for seed in (1, 2) for count in (3, 5)),
+    ],
+)
 async def test_half_of_all_messages_lost_loses_nothing(
     autojump_clock: MockClock, open_network: OpenNetwork, count: int, seed: int
 ) -> None:
@@ -370,7 +378,7 @@ async def test_every_message_is_read_once_at_its_offset_and_none_is_skipped(
     chance = random.Random(3)
 
     async def operate(name: str, number: int) -> None:
-        key = str(min(chance.randrange(10), chance.randrange(10)) + number // 400)
+        key = str(min(chance.randrange(10), chance.randrange(10)) + number // 160)
         if chance.random() < 0.5:
             offset = await clients[name].send(key, number)
             assert offset > last.get((name, key), -1)
@@ -382,7 +390,7 @@ async def test_every_message_is_read_once_at_its_offset_and_none_is_skipped(
                 await clients[name].assign(sorted({*clients[name].positions, key}))
             await clients[name].poll()
 
-    operations = await load(network, 1000, 5, operate)
+    operations = await load(network, 400, 5, operate)
     assert network.sent / operations < 0.2 * count
     network.heal()
     await trio.sleep(10)
@@ -444,9 +452,8 @@ async def test_transactions_never_abort_and_see_each_other_whole_and_in_order(
     autojump_clock: MockClock, open_network: OpenNetwork, nursery: trio.Nursery, count: int
 ) -> None:
     network = await open_network("txn-rw-register", count)
-    nursery.start_soon(partitions, network) if count > 1 else None
-    whole: set[tuple[int, ...]] = {(0, 0)}
-    last: dict[tuple[str, int], Any] = {}
+    if count > 1:
+        nursery.start_soon(partitions, network)
     history: dict[tuple[str, int], list[Any]] = {}
 
     async def operate(name: str, number: int) -> None:
@@ -468,8 +475,7 @@ async def test_transactions_never_abort_and_see_each_other_whole_and_in_order(
     for values in history.values():  # once another value has come, the earlier one doesn't come back
         changes = [value for value, _ in itertools.groupby(values)]
         assert len(set(changes)) == len(changes)
-    assert whole
-    assert not last
+    assert history.keys() == set(itertools.product(network.names, range(5)))
 
 
 async def test_a_transaction_reads_its_own_writes_and_null_for_unwritten_keys(
@@ -562,17 +568,54 @@ def test_an_unknown_challenge_or_option_is_refused_with_the_known_ones() -> None
         build_challenge("g-set", ["--period", "often"])
 
 
+INIT = b'{"src": "c0", "dest": "n0", "body": {"type": "init", "msg_id": 1, "node_id": "n0", "node_ids": ["n0"]}}\n'
+IN_FORKS = """
+import os, sys
+from trionet.cli.glomers import main
+
+for name in sys.argv[1:]:
+    if os.fork():
+        if os.wait()[1]:
+            sys.exit(f"{name} has failed")
+        continue
+    for number, place in enumerate(["init", f"{name}.out", f"{name}.err"]):
+        os.dup2(os.open(place, os.O_RDWR | os.O_CREAT), number)
+    try:
+        main([name])
+        sys.stdout.flush()
+        os.write(2, "\\n".join(sys.modules).encode())
+        os._exit(0)
+    finally:
+        os._exit(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def challenges_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each challenge has written when its input ended after the `init`, and the modules that it had imported."""
+    folder = tmp_path_factory.mktemp("challenges")
+    (folder / "init").write_bytes(INIT)
+    subprocess.run([sys.executable, "-c", IN_FORKS, *challenge_names()], cwd=folder, timeout=60, check=True)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", challenge_names())
-def test_the_command_runs_a_challenge_from_any_directory_without_the_web_stack(name: str, tmp_path: Path) -> None:
-    init = b'{"src": "c0", "dest": "n0", "body": {"type": "init", "msg_id": 1, "node_id": "n0", "node_ids": ["n0"]}}\n'
-    command = [sys.executable, "-X", "importtime", "-m", "trionet.cli.glomers", name]
-    done = subprocess.run(command, input=init, cwd=tmp_path, capture_output=True, timeout=60, check=False)
-    assert done.returncode == 0
+def test_the_command_runs_a_challenge_from_any_directory_without_the_web_stack(
+    challenges_folder: Path, name: str
+) -> None:
     said = b'{"src":"n0","dest":"c0","body":{"type":"init_ok","in_reply_to":1}}\n'
     if name == "kafka-durable":  # it first reads the log
         said = b'{"src":"n0","dest":"lin-kv","body":{"type":"read","key":"log/0","msg_id":1}}\n'
-    assert done.stdout.splitlines(keepends=True)[0] == said
-    imported = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}
-    assert b"trionet.maelstrom" in imported
-    assert not imported & {b"quart", b"hypercorn", b"httpx", b"h2", b"asyncio", b"trionet.transports.http"}
+    assert (challenges_folder / f"{name}.out").read_bytes().splitlines(keepends=True)[0] == said
+    imported = set((challenges_folder / f"{name}.err").read_text(encoding="utf-8").splitlines())
+    assert "trionet.maelstrom" in imported
+    assert not imported & {"quart", "hypercorn", "httpx", "h2", "asyncio", "trionet.transports.http"}
+
+
+@pytest.mark.slow
+def test_so_does_a_process_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trionet.cli.glomers", "echo"]
+    done = subprocess.run(command, input=INIT, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b'{"src":"n0","dest":"c0","body":{"type":"init_ok","in_reply_to":1}}\n'

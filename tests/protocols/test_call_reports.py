@@ -27,7 +27,7 @@ from trionet.protocols.call_reports import (
     encode_report,
 )
 
-few = settings(deadline=None, max_examples=40)
+few = settings(max_examples=40)
 
 A, B, C = NODES
 

@@ -4,7 +4,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trionet.profiles import LAN, LOCAL, WAN
@@ -344,7 +344,6 @@ _messages = st.one_of(
 
 @pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from([*_MEMBERS[1:], "stranger"]), _messages, st.floats(0, 3)), max_size=30))
-@settings(deadline=None)
 def test_no_input_raises_and_all_output_can_be_decoded(
     came: list[tuple[str, object, float]],
 ) -> None:

@@ -162,7 +162,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     st.floats(0, 0.5),
     st.sampled_from(["random", "direct", "star"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_live_member_delivers_exactly_once(
     seed: int, size: int, sends: list[tuple[float, int]], loss: float, how: str
 ) -> None:

@@ -511,4 +511,4 @@ class Mapping(RuleBasedStateMachine):
 
 
 TestMapping = pytest.mark.slow(Mapping.TestCase)
-TestMapping.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMapping.settings = settings(max_examples=60, stateful_step_count=40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,8 +41,9 @@ def test_rings_and_digest_follow_from_what_is_known(statements: list[Statement])
         total ^= fingerprint(member.statement)
     assert members.digest.total == total
     mine = hash64(b"me")
-    closest = min(present, key=lambda member: (hash64(member.name.encode()) - mine) % 2**64, default=None)
-    assert members.next_on_circle is closest
+    trusted = [member for member in present if member.statement.state == State.ALIVE]
+    closest = min(trusted, key=lambda member: (hash64(member.name.encode()) - mine) % 2**64, default=None)
+    assert members.trusted_on_circle() is closest
 
 
 def test_a_member_without_room_is_refused() -> None:
@@ -57,6 +59,15 @@ def test_of_those_gone_the_oldest_is_forgotten_first() -> None:
         members.put(alive(name), 0.0)
         members.put(stated(name, State.DEAD), 1.0)
     assert NAMES[0] not in members
+    assert [member.name for member in members] == ["me", *NAMES[1:3]]
+
+
+@pytest.mark.parametrize("states", [(State.DEAD, State.LEFT), (State.LEFT, State.DEAD)])
+def test_so_it_is_whether_it_failed_or_left(states: tuple[State, State]) -> None:
+    members = table(gone=2)
+    for name, state, now in zip(NAMES, (*states, states[1]), (1.0, 2.0, 3.0), strict=False):
+        members.put(alive(name), now)
+        members.put(stated(name, state), now)
     assert [member.name for member in members] == ["me", *NAMES[1:3]]
 
 

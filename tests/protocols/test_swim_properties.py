@@ -73,7 +73,7 @@ class Watched:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["b", "c", "d", "stranger"]), MESSAGES, st.floats(0, 3)), max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_input_raises_and_statements_only_grow(steps: list[tuple[str, Any, float]]) -> None:
     watched = Watched(swim("a", "b", "c", "d"))
     core, now = watched.core, 0.0
@@ -97,7 +97,7 @@ def _deliver(
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_order_loss_and_duplication_ends_in_one_view(data: st.DataObject) -> None:
     """Hypothesis is the network for a time; then all that is sent arrives, and all must hold the same."""
     watched = {name: Watched(swim(name, *(other for other in NAMES if other != name))) for name in NAMES}
@@ -135,7 +135,6 @@ def test_any_order_loss_and_duplication_ends_in_one_view(data: st.DataObject) ->
 
 
 @given(st.lists(STATEMENTS, max_size=12), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_two_nodes_with_the_same_messages_in_any_order_hold_the_same(statements: list[Statement], random: Any) -> None:
     one, other = swim("a", "b", "c", "d"), swim("a", "b", "c", "d", seed=1)
     for statement in statements:

@@ -52,7 +52,6 @@ def received(channel: NoiseChannel, parts: list[bytes]) -> tuple[bytes, bool]:
 # ---- the stream
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     sizes=st.lists(st.tuples(SIZES, st.booleans()), max_size=6),
     cuts=st.lists(st.integers(0, 2**20), max_size=10),
@@ -115,7 +114,6 @@ def test_equal_plaintext_differs_on_the_wire() -> None:
 # ---- progress
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     sizes=st.lists(SIZES, max_size=6),
     counts=st.lists(st.integers(0, 2**18), max_size=30),
@@ -217,7 +215,7 @@ def mangled(draw: st.DrawFn) -> tuple[int, list[int]]:
     return count, draw(st.lists(st.integers(0, count - 1), max_size=8))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(mangled(), st.sets(st.integers(0, 5)))
 def test_records_that_are_reordered_doubled_or_dropped_give_the_prefix_before_that(
     order: tuple[int, list[int]], rekeys: set[int]

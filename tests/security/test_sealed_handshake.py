@@ -349,7 +349,7 @@ def test_a_first_frame_that_is_no_hello_is_refused_with_a_sealed_bye() -> None:
     "make", [lambda: initiator(A), lambda: acceptor(A), initiator, acceptor, lambda: acceptor(A, accepts_plain=True)]
 )
 def test_whatever_comes_first_a_handshake_ends_with_its_own_errors(make: Callable[[], Side]) -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(
             st.sampled_from([PREFACE, PREFACE[:5], A.seal, B.seal, b"\0", b"\x80", b"HTTP/"]) | st.binary(max_size=80),

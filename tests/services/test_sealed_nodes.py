@@ -14,6 +14,7 @@ import trio
 
 from tests.clusters import COUNT, Counter
 from tests.proxies import open_proxy
+from tests.security.attacked import read_to_end
 from tests.security.keys import node_keys
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import KeyMismatch, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, open_node
@@ -183,22 +184,11 @@ async def test_a_replayed_connection_gets_no_further_than_the_handshake(
     first = len(PREFACE) + 5 + 48
     async with await trio.open_tcp_stream(other.address.ip, other.address.port) as stream:
         await stream.send_all(recorded[:first] if part == "the first message" else recorded)
-        answer = await _read_to_end(stream)
+        answer = await read_to_end(stream)
     assert len(answer) <= first
     assert other.statistics().calls_served == served == 1
     await wait_until(lambda: other.statistics().connections_refused == 1)
     assert any("a connection that began as a link was closed" in line for line in caplog.messages)
-
-
-async def _read_to_end(stream: trio.SocketStream) -> bytes:
-    got = b""
-    with trio.fail_after(DEADLINE_S):
-        try:
-            while data := await stream.receive_some():
-                got += data
-        except trio.BrokenResourceError:
-            pass
-    return got
 
 
 async def test_each_flipped_bit_of_the_first_bytes_is_refused(open_: Open) -> None:
@@ -303,7 +293,7 @@ async def test_a_connection_that_stays_silent_is_closed_in_time(open_: Open, dat
     async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
         if data:
             await stream.send_all(data)
-        assert await _read_to_end(stream) == b""
+        assert await read_to_end(stream) == b""
 
 
 # ---- datagrams

@@ -51,7 +51,7 @@ faults: st.SearchStrategy[Fault] = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(faults, min_size=1, max_size=12), st.data())
 def test_the_result_fails_and_needs_each_of_its_faults(schedule: list[Fault], data: st.DataObject) -> None:
     trial = Trial(faults=schedule)

@@ -32,6 +32,7 @@ StartNode = Callable[..., Awaitable[Node]]
 
 WAIT = Remote(service="delay", method="wait")
 ECHO = Remote(service="delay", method="echo")
+LEFT = Remote(service="delay", method="left_s")
 
 
 class Delay:
@@ -62,6 +63,11 @@ class Delay:
         if value == "ValueError":
             raise ValueError(value)
         return value
+
+    @rpc
+    async def left_s(self) -> float:
+        """Return the time that is left."""
+        return trio.current_effective_deadline() - trio.current_time()
 
     @rpc
     def number(self) -> int:
@@ -103,6 +109,17 @@ async def test_a_call_of_a_plain_function_starts_no_task_at_either_end(start_nod
     trio.lowlevel.remove_instrument(spawned)
     assert replies == Replies({node.sid: "five" for node in nodes}, {})
     assert spawned.names == []
+
+
+async def test_handlers_have_the_time_that_the_caller_has_left(start_node: StartNode) -> None:
+    _, group, nodes, _ = await open_group(start_node, 1, 2, 3)
+    with trio.fail_after(40) as scope:
+        before_s = scope.deadline - trio.current_time()
+        replies = await group.comm.send([], LEFT)
+        after_s = scope.deadline - trio.current_time()
+    assert replies.values.keys() == {node.sid for node in nodes}
+    for left_s in replies.values.values():
+        assert after_s <= left_s <= before_s
 
 
 async def test_a_member_without_a_link_does_not_delay_the_others(start_node: StartNode) -> None:

@@ -563,14 +563,14 @@ async def check_alike(requests: list[bytes]) -> None:
             assert by_app == direct, data
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(REQUESTS, min_size=1, max_size=8))
 def test_any_request_is_answered_alike(requests: list[bytes]) -> None:
     trio.run(check_alike, requests)
 
 
 @pytest.mark.soak
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.lists(REQUESTS, min_size=1, max_size=8))
 def test_any_of_thousands_of_requests_is_answered_alike(requests: list[bytes]) -> None:
     trio.run(check_alike, requests)

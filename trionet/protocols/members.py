@@ -47,7 +47,6 @@ class Members:
         doubted: the members that are not ALIVE, by name.
         forgotten: the names of those forgotten, until they are taken out.
         digest: the digest of the present members, with this node.
-        next_on_circle: the successor of this node on the circle; None while it is alone.
         packing: follows the changes of the table, if there is one.
         get: returns the member of a name, or None.
     """
@@ -64,7 +63,6 @@ class Members:
         "doubted",
         "forgotten",
         "get",
-        "next_on_circle",
         "packing",
         "present",
     )
@@ -76,7 +74,6 @@ class Members:
         self.doubted: dict[str, MemberRecord] = {}
         self.forgotten: list[str] = []
         self.digest: Digest = Digest(BUCKETS)
-        self.next_on_circle: MemberRecord | None = None
         self.packing: Packing | None = None
         self._near: list[MemberRecord] = []  # the successors on the circle, the nearest last
         self._options = options
@@ -230,14 +227,12 @@ class Members:
         if len(near) == len(self.present) - 1 or self._distance(member) < self._distance(near[0]):
             insort(near, member, key=lambda one: -self._distance(one))
             del near[: max(0, len(near) - _NEAR)]
-            self.next_on_circle = near[-1]
 
     def _depart(self, member: MemberRecord) -> None:
         if member in self._near:
             self._near.remove(member)
             if len(self._near) < min(_LEAST_NEAR, len(self.present)):  # at most once per `_LEAST_NEAR` departures
                 self._near = nsmallest(_NEAR, self.present, key=self._distance)[::-1]
-            self.next_on_circle = self._near[-1] if self._near else None
 
     def _distance(self, member: MemberRecord) -> int:
         return (member.circle - self._my_place) % _CIRCLE

@@ -26,6 +26,16 @@ def chromium() -> Generator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def window(chromium: Browser) -> Generator[Pages]:
+    """The pages of a module, which its tests share."""
+    opened = Pages(chromium)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
 @pytest.fixture
 def pages(chromium: Browser, request: pytest.FixtureRequest) -> Generator[Pages]:
     """Opens pages; the test fails if one of them does what none may do."""

@@ -16,7 +16,7 @@ if not why_no_browser():
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Locator, Page
 
     from tests.dashboard.browser.fleets import Fleet
 
@@ -44,16 +44,6 @@ VARIANTS = {"cluster?as=table", "services", "services/tasks"}
 
 def panel_of(hash_: str) -> str:
     return re.split(r"[^a-z]", hash_)[0]
-
-
-@pytest.fixture(scope="module")
-def window(chromium: Browser) -> Generator[Pages]:
-    """The pages of this module."""
-    opened = Pages(chromium)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -33,16 +33,6 @@ def inventor(chromium: Browser) -> Generator[Fleet]:
 
 
 @pytest.fixture(scope="module")
-def window(chromium: Browser) -> Generator[Pages]:
-    """The pages of this module."""
-    opened = Pages(chromium)
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def first_page(window: Pages, inventor: Fleet) -> Page:
     """The page of the node."""
     return window.open(inventor.url)

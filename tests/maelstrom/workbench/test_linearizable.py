@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trionet.maelstrom.workbench.checkers.linearizable import RegisterOp, check_linearizable, check_register
@@ -58,7 +58,7 @@ def histories(draw: st.DrawFn) -> list[RegisterOp]:
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=600, derandomize=True)
 @given(histories())
 def test_it_agrees_with_trying_every_order(ops: list[RegisterOp]) -> None:
     assert check_register(ops)["valid?"] is by_brute_force(ops)

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.travelling import addresses
@@ -40,7 +40,6 @@ from trionet.protocols.link.frames import (
 
 LENGTH_BYTES = 4
 
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _numbers = st.integers(min_value=-(2**63), max_value=2**64 - 1)
 _floats = st.floats(allow_nan=False)
@@ -104,7 +103,6 @@ def test_there_is_a_test_for_each_kind_of_frame() -> None:
 
 
 @pytest.mark.parametrize("kind", FRAMES, ids=lambda kind: kind.__name__)
-@patient
 @given(data=st.data())
 def test_a_frame_round_trips(kind: type[Frame], data: st.DataObject) -> None:
     frame = data.draw(FRAMES[kind])
@@ -113,7 +111,6 @@ def test_a_frame_round_trips(kind: type[Frame], data: st.DataObject) -> None:
     assert decoded == frame
 
 
-@patient
 @given(frames=st.lists(_frames, max_size=8), places=st.lists(st.integers(min_value=0), max_size=12))
 def test_frames_come_out_the_same_however_their_bytes_were_cut(frames: list[Frame], places: list[int]) -> None:
     encoded = [encode_frame(frame) for frame in frames]
@@ -132,7 +129,6 @@ def test_frames_come_out_of_single_bytes() -> None:
     assert [frame for byte in data for frame in _feed(decoder, bytes([byte]))] == frames
 
 
-@patient
 @given(frame=_frames, place=st.integers(min_value=1))
 def test_the_begin_of_a_frame_is_kept_and_told(frame: Frame, place: int) -> None:
     data = with_length(encode_frame(frame))
@@ -144,7 +140,6 @@ def test_the_begin_of_a_frame_is_kept_and_told(frame: Frame, place: int) -> None
     assert not decoder.rest
 
 
-@patient
 @given(frame=_frames, more=st.lists(_plain, min_size=1, max_size=3))
 def test_elements_at_the_end_that_are_not_known_are_ignored(frame: Frame, more: list[Any]) -> None:
     elements = msgspec.msgpack.decode(encode_frame(frame))
@@ -198,7 +193,7 @@ def test_a_long_part_of_a_blob_whose_bytes_are_not_its_last_element_is_refused()
         _feed(FrameDecoder(), with_length(encoded))
 
 
-@settings(patient, max_examples=50)
+@settings(max_examples=50)
 @given(
     transfer=_numbers,
     is_last=st.booleans(),

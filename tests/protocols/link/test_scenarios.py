@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocols.link.cores import IDLE_S, KIB, encoded, frames_in, greeted, hello, open_core, start_call
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from trionet.protocols.link.channel import LinkKey
     from trionet.protocols.link.core import LinkCore
 
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HELLO = hello(max_calls=3, window_bytes=150 * KIB, max_message_bytes=100 * KIB)
 _MOST_ROUNDS = 2_000
@@ -205,7 +204,6 @@ def _run(simulation: Simulation, steps: list[tuple[Any, ...]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_key", [lambda: None, WatchedKey], ids=["plain", "sealed"])
-@patient
 @given(steps=_STEPS, is_open=st.booleans())
 def test_each_call_is_answered_once_and_completely_whatever_happens(
     make_key: Callable[[], LinkKey | None], steps: list[tuple[Any, ...]], is_open: bool
@@ -218,7 +216,6 @@ def test_each_call_is_answered_once_and_completely_whatever_happens(
 
 
 @pytest.mark.slow
-@patient
 @given(steps=_STEPS, retirements=st.lists(st.tuples(st.integers(0, 60), _ENDS), min_size=1, max_size=3))
 def test_a_link_that_is_retired_at_any_moment_answers_its_calls_and_finishes(
     steps: list[tuple[Any, ...]], retirements: list[tuple[int, int]]
@@ -239,7 +236,6 @@ def test_a_link_that_is_retired_at_any_moment_answers_its_calls_and_finishes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_key", [lambda: None, WatchedKey], ids=["plain", "sealed"])
-@patient
 @given(steps=_STEPS, breaks_at=st.integers(0, 60), lost=st.integers(0, 1_000))
 def test_after_a_break_at_any_moment_each_call_has_an_answer_and_definite_ones_never_arrived(
     make_key: Callable[[], LinkKey | None], steps: list[tuple[Any, ...]], breaks_at: int, lost: int
@@ -291,7 +287,6 @@ def _described(event: Event) -> tuple[Any, ...]:
             return (type(event).__name__,)
 
 
-@patient
 @given(
     state=st.sampled_from(list(OPEN.values())),
     names=st.lists(st.sampled_from(list(FRAMES)), min_size=1, max_size=8),
@@ -310,7 +305,6 @@ def test_what_follows_is_the_same_however_the_bytes_are_cut(
 
 
 @pytest.mark.slow
-@patient
 @given(
     calls=st.lists(st.tuples(st.integers(0, 8), _ENDS), max_size=3),
     latencies=st.lists(st.integers(0, 3), min_size=1, max_size=4),

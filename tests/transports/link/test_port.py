@@ -16,6 +16,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.node_processes import ROOT, clean_environment, wait_ready
+from tests.security.attacked import read_to_end
 from tests.transports.link.ends import MIB, HandPeer, connect, hello
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote
@@ -123,14 +124,6 @@ def _framed(*frames: Frame) -> bytes:
     return b"".join(with_length(encode_frame(frame)) for frame in frames)
 
 
-async def _read_to_end(stream: trio.SocketStream) -> bytes:
-    got = b""
-    with trio.fail_after(DEADLINE_S), suppress(trio.BrokenResourceError):
-        while data := await stream.receive_some():
-            got += data
-    return got
-
-
 HELLO = _framed(hello())
 
 # What comes on a new connection, what comes then, and the reason in the log.
@@ -168,7 +161,7 @@ async def test_what_does_not_become_a_link_is_closed_alone_with_a_reason_in_the_
         await stream.send_all(data)
         if then == "end":
             await stream.send_eof()
-        await _read_to_end(stream)
+        await read_to_end(stream)
         await wait_until(lambda: reason in node.log_since(place))
     (line,) = node.log_since(place).splitlines()
     assert " WARNING trionet.transports.link.transport: a connection that began as a link was closed: " in line
@@ -177,7 +170,7 @@ async def test_what_does_not_become_a_link_is_closed_alone_with_a_reason_in_the_
 async def test_a_peer_of_another_version_is_told_so(node: Logged) -> None:
     async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
         await stream.send_all(PREFACE[:-1] + b"\x02" + b"whatever comes then")
-        got = await _read_to_end(stream)
+        got = await read_to_end(stream)
     assert got.startswith(PREFACE)
     ((farewell, _),) = FrameDecoder().feed(got[len(PREFACE) :])
     assert farewell == Bye(f"it speaks version 2 of the link, and this node version {MAJOR_VERSION}")
@@ -251,7 +244,7 @@ async def test_many_streams_of_mutated_frames_harm_nobody(start_node: StartNode,
                     await stream.send_all(data)
                     if rng.random() < 0.5:
                         await stream.send_eof()
-                        await _read_to_end(stream)
+                        await read_to_end(stream)
 
     async with _others_are_served(start_node, node):
         place = node.log.stat().st_size

@@ -79,7 +79,8 @@ if TYPE_CHECKING:
     from .figures import NodeFigures
     from .group import Group
     from .identity import NID, SID, NodeAddress
-    from .launchers import Launcher, ObservedStatus, SSHLauncher
+    from .launchers import Launcher, ObservedStatus
+    from .launchers.ssh import SSHLauncher
     from .log_format import JSONLogFormatter
     from .message import Remote
     from .node import Node
@@ -216,6 +217,7 @@ _HOMES: Final = (
     "group",
     "identity",
     "launchers",
+    "launchers.ssh",
     "log_format",
     "message",
     "node",

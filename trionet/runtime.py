@@ -19,9 +19,8 @@ from .child_nodes import ChildNodes
 from .config import NodeConfig
 from .errors import AddressInUse, MalformedRequest
 from .events import EventBus
-from .group import built_in_methods
-from .launchers.forkserver import Needs
 from .launchers.in_process import InProcessLauncher
+from .launchers.needs import Needs
 from .launchers.registry import open_launchers
 from .mistakes import add_hints
 from .node import Node
@@ -123,6 +122,8 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             children = ChildNodes(nursery, launchers, default, bus.publish, keys, config.key_file, own, certificate)
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
+                from .group import built_in_methods
+
                 policy.check_built_in(built_in_methods(node.local))
             pages = NodePages(node, router.methods, keys, background)
             endpoint.pages = pages

@@ -31,8 +31,8 @@ __all__ = ["warm_up"]
 _log = logging.getLogger(__name__)
 
 _CODEC_OF_HOSTS: Final = "idna"  # of the socket module
-_NODES: Final = 2
-"""How many start, besides the one that calls them: each further one saves forked nodes ever less."""
+_NODES: Final = 8
+"""How many start, besides the one that calls them: the interpreter adapts what has been called eight times."""
 _LIMIT_S: Final = 5.0
 
 
@@ -56,6 +56,7 @@ def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None) -> N
 async def _rehearse(config: NodeConfig, keys: NodeKeys | None) -> None:
     with trio.move_on_after(_LIMIT_S):
         async with open_node(config, keys=keys) as caller:
+            caller.all.members()
             for _ in range(_NODES):
                 decode_line(encode_line(boot_for(config)), Boot)
                 async with open_node(config, keys=keys) as node:

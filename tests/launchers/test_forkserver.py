@@ -83,7 +83,7 @@ class Imported:
 PREPARED = """
 import sys
 from trionet.cli.forkserver import prepare
-from trionet.launchers.forkserver import Needs
+from trionet.launchers.needs import Needs
 prepare(Needs(has_http={}), "warning")
 print(*sys.modules)
 """

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from trionet.config import NodeConfig
 from trionet.launchers.forked import RECORD
-from trionet.launchers.forkserver import NO_NEEDS, Needs
 from trionet.launchers.lineage import open_watches
+from trionet.launchers.needs import NO_NEEDS, Needs
 from trionet.streams import prepare_streams
 from trionet.warming import warm_up
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "prepare"]
 
+_FOR_SPAWNERS: Final = ("trionet.launchers.built_in",)
 _FOR_HTTP: Final = ("trionet.transports.http", "trionet.transports.web")
 _FOR_KEYS: Final = (
     "trionet.security.node_keys",
@@ -68,7 +69,7 @@ def prepare(needs: Needs, log_level: str) -> None:
     prepare_streams()
     config = NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format})
     with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
-        for module in (*(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
+        for module in (*_FOR_SPAWNERS, *(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
             importlib.import_module(module)
         with contextlib.redirect_stderr(io.StringIO()):  # nodes that run for a moment only, and whose log nobody reads
             prepare_process(config)

@@ -94,25 +94,25 @@ class _ForkServer(NodeForker):
 
     def serve(self) -> None:
         self.send(RECORD.pack(b"R", 0, 0))
-        poll = select.poll()
-        for source in (self._control.fileno(), self.woken, *self.watches):
+        poll, control = select.poll(), self._control.fileno()
+        for source in (control, self.woken, *self.watches):
             poll.register(source, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
-            if self.woken in ready:
-                self.reap()
-            if not ready.isdisjoint(self.watches):
-                break
-            if self._control.fileno() in ready and not self._serve_requests():
-                break
-        self.end_children()
+            for descriptor, _ in poll.poll():
+                if descriptor == self.woken:
+                    self.reap()
+                elif descriptor != control or not self._serve_requests():
+                    self.end_children()
+                    return
 
     def own_descriptors(self) -> Iterable[int]:
         return (self._control.detach(), *self._received)
 
     def send(self, record: bytes) -> None:
-        with contextlib.suppress(OSError):  # the other end is gone: the poll reports it
+        try:  # noqa: SIM105  it writes to fewer pages, which are copied between two forks
             self._control.sendall(record)
+        except OSError:  # the other end is gone: the poll reports it
+            pass
 
     def _serve_requests(self) -> bool:
         """Serve the received requests; return whether there may be more."""

@@ -1,8 +1,8 @@
 """The first nodes of a process that are to be followed by many: they run, call each other, and end.
 
-A fork server does it before it forks, once for all its nodes. Then lazy imports are made, caches are filled, and the
-interpreter has adapted its code, so that a forked node has less to do, and changes fewer pages of the memory that all
-share.
+A fork server does it before it forks, for all its nodes, and again while it has none. Then lazy imports are made, caches
+are filled, and the interpreter has adapted its code, so that a forked node has less to do, and changes fewer pages of
+the memory that all share.
 
 Invariant: nothing is left of them: no descriptor, thread or task, and no span at a tracer provider. Where they can't
 run, nothing is lost but time later.
@@ -31,13 +31,16 @@ __all__ = ["warm_up"]
 _log = logging.getLogger(__name__)
 
 _CODEC_OF_HOSTS: Final = "idna"  # of the socket module
-_NODES: Final = 8
-"""How many start, besides the one that calls them: the interpreter adapts what has been called eight times."""
+_NODES: Final = 2
+"""How many start, besides the one that calls them: each further one saves forked nodes ever less."""
 _LIMIT_S: Final = 5.0
 
 
-def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None) -> None:
-    """Run nodes with this configuration, on free ports, and these keys; Trio must not run yet."""
+def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None, nodes: int = _NODES) -> bool:
+    """Run `nodes` with this configuration, on free ports, and these keys; return whether they could run.
+
+    Trio must not run yet.
+    """
     "localhost".encode(_CODEC_OF_HOSTS)
     telemetry = find_telemetry()
     usable_processors()
@@ -45,21 +48,24 @@ def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None) -> N
     if telemetry is not None:
         telemetry.is_for_nobody = telemetry.provider() is not None
     try:
-        trio.run(_rehearse, NodeConfig() if config is None else config, keys)
+        return trio.run(_rehearse, NodeConfig() if config is None else config, keys, nodes)
     except Exception as exc:  # as in a sandbox without sockets: the node that is wanted will say why
         _log.debug("nothing is warmed up: %r", exc)
+        return False
     finally:
         if telemetry is not None:
             telemetry.is_for_nobody = False
 
 
-async def _rehearse(config: NodeConfig, keys: NodeKeys | None) -> None:
+async def _rehearse(config: NodeConfig, keys: NodeKeys | None, nodes: int) -> bool:
     with trio.move_on_after(_LIMIT_S):
         async with open_node(config, keys=keys) as caller:
             caller.all.members()
-            for _ in range(_NODES):
+            for _ in range(nodes):
                 decode_line(encode_line(boot_for(config)), Boot)
                 async with open_node(config, keys=keys) as node:
                     encode_line(Report(address=node.address))
                     status = Remote(node=node.address, service="status", method="get")
                     await caller.local.comm.send(["nid"], status)
+        return True
+    return False

@@ -19,7 +19,6 @@ from .node_log import NodeLog
 from .node_views import NodeViews
 from .on_start import run_on_start
 from .reloading import Reloading
-from .running_calls import RunningCalls
 from .services import LocalServices, cluster_agent, diagnosis, inspection, periodic, settings
 from .services.base import exposed_methods
 from .services.child_news import ChildNews
@@ -69,7 +68,6 @@ class Node(NodeViews):
         local: its own services; see `LocalServices`.
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
-        calls: its running calls, and those of its cluster, as a tree of cancel scopes.
     """
 
     config: NodeConfig
@@ -119,7 +117,6 @@ class Node(NodeViews):
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
             diagnosis=diagnosis.Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
         )
-        self.calls: RunningCalls = RunningCalls(router, endpoint, comm, groups, self._log.latest_orphans)
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._register_services(comm)
 

@@ -1,8 +1,8 @@
 """The first nodes of a process that are to be followed by many: they run, call each other, and end.
 
-A fork server does it before it forks, for all its nodes, and again while it has none. Then lazy imports are made, caches
-are filled, and the interpreter has adapted its code, so that a forked node has less to do, and changes fewer pages of
-the memory that all share.
+A fork server does it before it forks, for all its nodes, and again while it has none. Then lazy imports are made,
+caches are filled, and the interpreter has adapted its code, so that a forked node has less to do, and changes fewer
+pages of the memory that all share.
 
 Invariant: nothing is left of them: no descriptor, thread or task, and no span at a tracer provider. Where they can't
 run, nothing is lost but time later.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from .policy import Policy
     from .security.node_keys import NodeKeys
     from .transports.base import Endpoint, Network
 
@@ -122,9 +123,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             children = ChildNodes(nursery, launchers, default, bus.publish, keys, config.key_file, own, certificate)
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
-                from .group import built_in_methods
-
-                policy.check_built_in(built_in_methods(node.local))
+                _check_built_in(policy, node)
             pages = NodePages(node, router.methods, keys, background)
             endpoint.pages = pages
             fabric.on_open(node)
@@ -134,6 +133,12 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
     finally:
         watchdog.remove(router.running)
         _close(router, endpoint, bus, node)
+
+
+def _check_built_in(policy: Policy, node: Node) -> None:
+    from .group import built_in_methods  # most nodes have no policy
+
+    policy.check_built_in(built_in_methods(node.local))
 
 
 def _close(router: Router, endpoint: Endpoint, bus: EventBus, node: Node | None) -> None:

@@ -60,7 +60,6 @@ def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None, node
 async def _rehearse(config: NodeConfig, keys: NodeKeys | None, nodes: int) -> bool:
     with trio.move_on_after(_LIMIT_S):
         async with open_node(config, keys=keys) as caller:
-            caller.all.members()
             for _ in range(nodes):
                 decode_line(encode_line(boot_for(config)), Boot)
                 async with open_node(config, keys=keys) as node:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "prepare"]
 
-_FOR_SPAWNERS: Final = ("trionet.launchers.built_in",)
+_ON_USE: Final = ("trionet.group", "trionet.launchers.built_in", "trionet.running_calls")
+"""What a node imports when it is first used; here it is once for all nodes."""
 _FOR_HTTP: Final = ("trionet.transports.http", "trionet.transports.web")
 _FOR_KEYS: Final = (
     "trionet.security.node_keys",
@@ -80,7 +81,7 @@ def prepare(needs: Needs, log_level: str) -> Callable[[], bool] | None:
     prepare_streams()
     config = NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format})
     with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
-        for module in (*_FOR_SPAWNERS, *(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
+        for module in (*_ON_USE, *(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
             importlib.import_module(module)
         if _rehearse(config, needs):
             return partial(_rehearse, config, needs, nodes=1)

@@ -10,10 +10,9 @@ But those that are names of modules, too, are imported at once: else the module 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .thread_library import known_at_once
 from .version import __version__ as __version__
 
-with known_at_once():  # Trio is imported
+with import_module(".thread_library", __name__).known_at_once():  # Trio is imported
     from .current_call import CurrentCall, current_call
 
 if TYPE_CHECKING:

@@ -162,7 +162,7 @@ class ChildNodes:
         So they are of one cluster before they get a key, too, and believe each other's code. They share its standard
         error, and log in its format, and by default no more than it does.
         """
-        inherited = {}
+        inherited: dict[str, Any] = {}
         if spawner.log_format != _DEFAULT.log_format:
             inherited["log_format"] = spawner.log_format
         if config.log_level == _DEFAULT.log_level:

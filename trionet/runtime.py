@@ -108,7 +108,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
     policy = None if config.policy is None else checked_policy(config.policy)
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     router.access = Access(endpoint.address, keys, policy)
-    needs = Needs(has_keys=bool(keys), has_http=config.transport == "http", log_format=config.log_format)
+    needs = _needs(config, keys)
     node: Node | None = None
     watchdog.add(router.running)
     try:
@@ -133,6 +133,16 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
     finally:
         watchdog.remove(router.running)
         _close(router, endpoint, bus, node)
+
+
+def _needs(config: NodeConfig, keys: LiveKeys) -> Needs:
+    """Return what the nodes that this one spawns need."""
+    return Needs(
+        has_keys=bool(keys),
+        has_http=config.transport == "http",
+        log_format=config.log_format,
+        joins=config.join is not None,
+    )
 
 
 def _check_built_in(policy: Policy, node: Node) -> None:

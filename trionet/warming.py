@@ -11,8 +11,10 @@ run, nothing is lost but time later.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from .config import NodeConfig
@@ -36,10 +38,12 @@ _NODES: Final = 2
 _LIMIT_S: Final = 5.0
 
 
-def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None, nodes: int = _NODES) -> bool:
+def warm_up(
+    config: NodeConfig | None = None, keys: NodeKeys | None = None, nodes: int = _NODES, *, joins: bool = False
+) -> bool:
     """Run `nodes` with this configuration, on free ports, and these keys; return whether they could run.
 
-    Trio must not run yet.
+    Trio must not run yet. With `joins` they are a cluster.
     """
     "localhost".encode(_CODEC_OF_HOSTS)
     telemetry = find_telemetry()
@@ -48,7 +52,8 @@ def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None, node
     if telemetry is not None:
         telemetry.is_for_nobody = telemetry.provider() is not None
     try:
-        return trio.run(_rehearse, NodeConfig() if config is None else config, keys, nodes)
+        rehearse = partial(_rehearse, NodeConfig() if config is None else config, keys, nodes, joins=joins)
+        return trio.run(rehearse)
     except Exception as exc:  # as in a sandbox without sockets: the node that is wanted will say why
         _log.debug("nothing is warmed up: %r", exc)
         return False
@@ -57,14 +62,24 @@ def warm_up(config: NodeConfig | None = None, keys: NodeKeys | None = None, node
             telemetry.is_for_nobody = False
 
 
-async def _rehearse(config: NodeConfig, keys: NodeKeys | None, nodes: int) -> bool:
-    with trio.move_on_after(_LIMIT_S):
-        async with open_node(config, keys=keys) as caller:
+async def _rehearse(config: NodeConfig, keys: NodeKeys | None, nodes: int, *, joins: bool) -> bool:
+    has_run = False
+    with trio.move_on_after(_LIMIT_S) as limit:
+        async with open_node(msgspec.structs.replace(config, join=[]) if joins else config, keys=keys) as caller:
+            others = msgspec.structs.replace(config, join=[str(caller.address)]) if joins else config
             for _ in range(nodes):
-                decode_line(encode_line(boot_for(config)), Boot)
-                async with open_node(config, keys=keys) as node:
-                    encode_line(Report(address=node.address))
-                    status = Remote(node=node.address, service="status", method="get")
-                    await caller.local.comm.send(["nid"], status)
-        return True
-    return False
+                decode_line(encode_line(boot_for(others)), Boot)
+                with trio.CancelScope() as scope:
+                    async with open_node(others, keys=keys) as node:
+                        encode_line(Report(address=node.address))
+                        status = Remote(node=node.address, service="status", method="get")
+                        await caller.local.comm.send(["nid"], status)
+                        _end(scope, joins)
+            has_run = True
+            _end(limit, joins)
+    return has_run
+
+
+def _end(scope: trio.CancelScope, joins: bool) -> None:
+    if joins:  # else it would leave its cluster, and wait until others know
+        scope.cancel()

@@ -93,7 +93,7 @@ def _rehearse(config: NodeConfig, needs: Needs, **more: int) -> bool:
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # nodes that run for a moment only, and whose log nobody reads
             prepare_process(config)
-            return warm_up(config, _passing_keys(config) if needs.has_keys else None, **more)
+            return warm_up(config, _passing_keys(config) if needs.has_keys else None, joins=needs.joins, **more)
     finally:
         prepare_process(config)
 

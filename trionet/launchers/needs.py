@@ -14,11 +14,13 @@ class Needs(NamedTuple):
         has_keys: whether they get keys; the helper itself never has any.
         has_http: whether they call each other over HTTP.
         log_format: the format of their log lines.
+        joins: whether they join a cluster.
     """
 
     has_keys: bool = False
     has_http: bool = False
     log_format: str = "text"
+    joins: bool = False
 
 
 NO_NEEDS: Final = Needs()

@@ -27,7 +27,6 @@ from .node import Node
 from .node_pages import NodePages
 from .nurseries import open_background_nursery, open_plain_nursery
 from .open_files import raise_limit
-from .policy import checked_policy
 from .router import Router
 from .security.live_keys import LiveKeys
 from .services.status import with_settings
@@ -105,7 +104,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
         given = None if keys.now is None or config.key_file is not None else keys.now.given(str(endpoint.address))
         return open_node(config, fabric=fabric, random=child_random, keys=given)
 
-    policy = None if config.policy is None else checked_policy(config.policy)
+    policy = _policy(config)
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     router.access = Access(endpoint.address, keys, policy)
     needs = _needs(config, keys)
@@ -145,8 +144,16 @@ def _needs(config: NodeConfig, keys: LiveKeys) -> Needs:
     )
 
 
+def _policy(config: NodeConfig) -> Policy | None:
+    if config.policy is None:
+        return None
+    from .policy import checked_policy  # most nodes have none
+
+    return checked_policy(config.policy)
+
+
 def _check_built_in(policy: Policy, node: Node) -> None:
-    from .group import built_in_methods  # most nodes have no policy
+    from .group import built_in_methods
 
     policy.check_built_in(built_in_methods(node.local))
 

@@ -90,6 +90,7 @@ ON_USE = {
     "trionet.launchers.forkserver",
     "trionet.launchers.ssh",
     "trionet.launchers.supervised",
+    "trionet.policy",
     "trionet.running_calls",
     "trionet.templates.base",
     "trionet.transports.web",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "prepare"]
 
-_ON_USE: Final = ("trionet.group", "trionet.launchers.built_in", "trionet.running_calls")
+_ON_USE: Final = ("trionet.group", "trionet.launchers.built_in", "trionet.policy", "trionet.running_calls")
 """What a node imports when it is first used; here it is once for all nodes."""
 _FOR_HTTP: Final = ("trionet.transports.http", "trionet.transports.web")
 _FOR_KEYS: Final = (

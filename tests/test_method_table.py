@@ -84,6 +84,7 @@ def test_a_group_without_announcement_changes_the_version() -> None:
 async def test_a_closed_router_takes_no_group_any_more() -> None:
     router = Router()
     router.close()
+    router.announce("team", lambda: router.put_all("team", {}))
     router.put_all("team", {"shop": {"shout": METHOD}})
     with pytest.raises(TemporarilyUnavailable):
         router.permitted(Call(gid="team", service="shop", method="shout", args=[], kwargs={}, id="1", caller=None))

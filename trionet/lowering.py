@@ -236,6 +236,7 @@ _INSTEAD: Final[dict[Any, str]] = {
     datetime.time: "its text, .isoformat()",
     datetime.timedelta: "its seconds, .total_seconds()",
     decimal.Decimal: "its text, str(…)",
+    numbers.Integral: "an int, int(…)",
     numbers.Rational: "its text, str(…)",
     complex: "its parts, [z.real, z.imag]",
     os.PathLike: "its text, os.fspath(…)",

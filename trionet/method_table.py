@@ -36,6 +36,8 @@ class _ByGroup(dict[str, dict[str, "Mapping[str, Method]"]]):
 
     def __missing__(self, gid: str) -> dict[str, Mapping[str, Method]]:
         self.announced[gid]()
+        if gid not in self:
+            raise KeyError(gid)
         return self[gid]
 
     def load(self) -> None:

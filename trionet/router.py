@@ -95,7 +95,8 @@ class Router:
 
     def announce(self, gid: str, register: Callable[[], object]) -> None:
         """Have ``register()`` call `put_all` for the group `gid` when its methods are needed."""
-        self.methods.announce(gid, register)
+        if not self._has_ended:
+            self.methods.announce(gid, register)
 
     def put_all(self, gid: str, services: Mapping[str, Mapping[str, Method]]) -> None:
         """Register the services of a new group `gid`, by name; they may have been announced."""

@@ -271,7 +271,7 @@ OF_NOBODY = {
     "launchers/forked.py: %s does not answer, and is killed",
     "launchers/forkserver.py: the fork server has ended, and its nodes with it",
     "launchers/in_process.py: a node of this process failed",
-    "launchers/registry.py: there is no fork server (%s): nodes are started as processes of their own",
+    "launchers/built_in.py: there is no fork server (%s): nodes are started as processes of their own",
     "launchers/restart.py: a launcher failed while it was cancelled",
     "launchers/subprocess.py: process %d did not stop and is killed",
     "transports/link/expiry.py: the certificate of this node %s: renew it, and reload",

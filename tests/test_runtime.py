@@ -81,7 +81,10 @@ async def test_a_node_whose_configured_service_cannot_be_made_is_not_opened(auto
     assert network.fabric.endpoints == {}
 
 
-def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open() -> None:
+@pytest.mark.parametrize("joins", [False, True])
+def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open(
+    joins: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def be_called() -> None:
         async with open_node() as caller, open_node() as node:
             await caller.local.comm.send(["nid"], Remote(node=node.address, service="status", method="get"))
@@ -89,7 +92,10 @@ def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open()
     inspected = arguments._plan_of  # noqa: SLF001  a look inside
     inspected.cache_clear()
     opened, threads = os.listdir("/dev/fd"), threading.active_count()
-    warm_up()
+    caplog.set_level("INFO", "trionet")
+    assert warm_up(joins=joins)
+    assert ("has joined the cluster" in caplog.text) is joins
+    assert "leaves" not in caplog.text  # that would take a while
     assert len(os.listdir("/dev/fd")) == len(opened)
     assert threading.active_count() == threads
     misses = inspected.cache_info().misses
@@ -103,4 +109,4 @@ def test_where_no_node_can_run_a_warm_up_is_given_up(monkeypatch: pytest.MonkeyP
         raise PermissionError("no sockets here")
 
     monkeypatch.setattr("trionet.transports.network.TCPNetwork.open_endpoint", refuse)
-    warm_up()
+    assert not warm_up()

@@ -10,8 +10,10 @@ But those that are names of modules, too, are imported at once: else the module 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .current_call import CurrentCall, current_call
 from .version import __version__ as __version__
+
+with import_module(".thread_library", __name__).known_at_once():  # Trio is imported
+    from .current_call import CurrentCall, current_call
 
 if TYPE_CHECKING:
     from .call_tree import CallTree, CancelledCalls, RunningCall, WaitsFor
@@ -79,7 +81,8 @@ if TYPE_CHECKING:
     from .figures import NodeFigures
     from .group import Group
     from .identity import NID, SID, NodeAddress
-    from .launchers import Launcher, ObservedStatus, SSHLauncher
+    from .launchers import Launcher, ObservedStatus
+    from .launchers.ssh import SSHLauncher
     from .log_format import JSONLogFormatter
     from .message import Remote
     from .node import Node
@@ -216,6 +219,7 @@ _HOMES: Final = (
     "group",
     "identity",
     "launchers",
+    "launchers.ssh",
     "log_format",
     "message",
     "node",

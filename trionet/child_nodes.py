@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildNodes"]
 
+_DEFAULT: Final = NodeConfig()
 _IN_PROCESS: Final = "in_process"
 _ON_THIS_MACHINE: Final = ("forkserver", "subprocess", _IN_PROCESS)
 
@@ -147,13 +148,13 @@ class ChildNodes:
             return config
         if config.key_file not in (None, self._key_file):
             return config
-        return msgspec.structs.replace(config, key_file=None, cluster=keys.cluster)
+        return _with(config, key_file=None, cluster=keys.cluster)
 
     def _with_certificate(self, config: NodeConfig) -> NodeConfig:
         """Return the configuration of a child that has its own certificate, or this node's."""
         if config.certificate_file is not None:
             return config
-        return msgspec.structs.replace(config, **self._certificate)
+        return _with(config, **self._certificate)
 
     def of_cluster(self, config: NodeConfig, spawner: NodeConfig) -> NodeConfig:
         """Return the configuration of a child, which is of the cluster of its spawner unless it names another.
@@ -161,12 +162,14 @@ class ChildNodes:
         So they are of one cluster before they get a key, too, and believe each other's code. They share its standard
         error, and log in its format, and by default no more than it does.
         """
-        if spawner.log_format != NodeConfig().log_format:
-            config = msgspec.structs.replace(config, log_format=spawner.log_format)
-        if config.log_level == NodeConfig().log_level:
-            config = msgspec.structs.replace(config, log_level=level_of_process())
-        is_named = config.cluster != NodeConfig().cluster
-        return config if is_named else msgspec.structs.replace(config, cluster=spawner.cluster)
+        inherited: dict[str, Any] = {}
+        if spawner.log_format != _DEFAULT.log_format:
+            inherited["log_format"] = spawner.log_format
+        if config.log_level == _DEFAULT.log_level:
+            inherited["log_level"] = level_of_process()
+        if config.cluster == _DEFAULT.cluster:
+            inherited["cluster"] = spawner.cluster
+        return _with(config, **inherited)
 
     def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
         """Return the configuration of a child that joins the cluster of its spawner.
@@ -174,7 +177,7 @@ class ChildNodes:
         A child on the same machine listens where its spawner does, unless its configuration names another address than
         the default: a loopback address could not join a cluster beyond this machine.
         """
-        config = msgspec.structs.replace(
+        config = _with(
             config,
             join=[str(address)],
             cluster=spawner.cluster,
@@ -182,10 +185,8 @@ class ChildNodes:
             datagrams=config.datagrams and spawner.datagrams,
         )
         is_near = (config.launcher or self._default_launcher) in _ON_THIS_MACHINE
-        if is_near and config.ip == NodeConfig().ip and config.advertise_ip is None and not is_loopback(address.ip):
-            config = msgspec.structs.replace(
-                config, ip=spawner.ip, advertise_ip=spawner.advertise_ip, insecure=spawner.insecure
-            )
+        if is_near and config.ip == _DEFAULT.ip and config.advertise_ip is None and not is_loopback(address.ip):
+            config = _with(config, ip=spawner.ip, advertise_ip=spawner.advertise_ip, insecure=spawner.insecure)
         return config
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
@@ -214,3 +215,9 @@ class ChildNodes:
     def _check_open(self) -> None:
         if self._is_closed:
             raise TemporarilyUnavailable("the node is stopping")
+
+
+def _with(config: NodeConfig, **settings: Any) -> NodeConfig:
+    """Return `config` with other values of `settings`; itself, which needs no check, if it has them already."""
+    other = {name: value for name, value in settings.items() if getattr(config, name) != value}
+    return msgspec.structs.replace(config, **other) if other else config

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -287,6 +286,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """
         if not isinstance(path, str | Path):
             raise ConfigError(f"a configuration's file is given by its path, not by {path!r:.80}")
+        import tomllib  # only where there is a file
+
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")

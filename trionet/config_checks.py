@@ -8,7 +8,6 @@ from .errors import ConfigError, MalformedRequest
 from .identity import NodeAddress, check_name
 from .import_paths import is_reference
 from .key_texts import holds_key_text
-from .policy import checked_policy
 from .user_code import pass_endings, shown
 
 if TYPE_CHECKING:
@@ -74,7 +73,11 @@ def checked_policy_setting(policy: Any) -> Any:
         if not is_reference(policy):
             raise ConfigError(f"policy is a table, a function or 'package.module:function', not {shown(policy)}")
         return policy
-    return None if policy is None else checked_policy(policy).given
+    if policy is None:
+        return None
+    from .policy import checked_policy  # most nodes have none
+
+    return checked_policy(policy).given
 
 
 def check_rollout(accept: str, send: str, *, is_certified: bool) -> None:

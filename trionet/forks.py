@@ -84,6 +84,8 @@ def _restore_signals() -> None:
 
 
 def _release_descriptors() -> None:
+    if not _kept:
+        return
     descriptors = {descriptor for holder in _kept if (descriptor := _descriptor_of(holder)) >= 0}
     _kept.clear()
     if not descriptors:

@@ -64,8 +64,7 @@ class Group(GroupCalls):
         own = {} if router is None else {name: getattr(self, name) for name in _BUILT_IN}
         methods = {name: exposed_methods(service) for name, service in (own | self._users).items()}
         if router is not None:  # only now: a failing template leaves nothing behind
-            for name, found in methods.items():
-                router.put(gid, name, found)
+            router.put_all(gid, methods)
 
     def __repr__(self) -> str:
         return f"<Group {self.gid!r}>"
@@ -171,8 +170,6 @@ class Group(GroupCalls):
     def end(self) -> None:
         """Handle its deletion on this node."""
         self._context.end()
-        if self._router is not None:
-            self._router.remove(self.gid)
 
 
 def built_in_methods(local: LocalServices) -> dict[str, dict[str, frozenset[str]]]:

@@ -8,7 +8,6 @@ Invariant: each record is one line of JSON, whatever is in it: a log must not fa
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from datetime import UTC, datetime
@@ -59,6 +58,8 @@ class JSONLogFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of `record`, without its end."""
+        import json  # only where this is the format
+
         line: dict[str, Any] = {
             "time": attempt(_time, record.created, default=_UNREADABLE),
             "level": _text(record.levelname).lower(),

@@ -11,9 +11,9 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import fractions
 import inspect
 import math
+import numbers
 import os
 import types
 import uuid
@@ -236,7 +236,8 @@ _INSTEAD: Final[dict[Any, str]] = {
     datetime.time: "its text, .isoformat()",
     datetime.timedelta: "its seconds, .total_seconds()",
     decimal.Decimal: "its text, str(…)",
-    fractions.Fraction: "its text, str(…)",
+    numbers.Integral: "an int, int(…)",
+    numbers.Rational: "its text, str(…)",
     complex: "its parts, [z.real, z.imag]",
     os.PathLike: "its text, os.fspath(…)",
     BaseException: "its text, str(…)",

@@ -1,6 +1,7 @@
 """The methods of one node by group, service and name.
 
-Invariant: `version` differs whenever the methods do.
+Invariant: `version` differs whenever the methods do. Those of an announced group count from its announcement, and
+are registered with the first look at them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from .message import BUILT_IN, LOCAL
 from .mistakes import similar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .arguments import Method
 
@@ -20,6 +21,29 @@ __all__ = ["MethodTable"]
 
 _PUT: Final = ": register it on that node, by routes.put"
 _MARK: Final = ": methods that others may call are marked with @trionet.rpc"
+
+
+class _ByGroup(dict[str, dict[str, "Mapping[str, Method]"]]):
+    """The methods by gid, service and name.
+
+    Attributes:
+        announced: what registers the methods of other groups.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.announced: dict[str, Callable[[], object]] = {}
+
+    def __missing__(self, gid: str) -> dict[str, Mapping[str, Method]]:
+        self.announced[gid]()
+        if gid not in self:
+            raise KeyError(gid)
+        return self[gid]
+
+    def load(self) -> None:
+        """Register the methods of all announced groups."""
+        for register in [*self.announced.values()]:
+            register()
 
 
 class MethodTable:
@@ -32,29 +56,51 @@ class MethodTable:
 
     def __init__(self) -> None:
         self.version: int = 0
-        self.by_name: dict[str, dict[str, Mapping[str, Method]]] = {}
+        self.by_name: _ByGroup = _ByGroup()
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
         self.version += 1
-        self.by_name.setdefault(gid, {})[service] = methods
+        self._of(gid)[service] = methods
+
+    def announce(self, gid: str, register: Callable[[], object]) -> None:
+        """Have ``register()`` call `put_all` for the group `gid` when its methods are needed."""
+        self.version += 1
+        self.by_name.announced[gid] = register
+
+    def put_all(self, gid: str, services: Mapping[str, Mapping[str, Method]]) -> None:
+        """Register the services of a new group `gid`, by name; they may have been announced."""
+        if self.by_name.announced.pop(gid, None) is None:
+            self.version += 1
+        self.by_name[gid] = dict(services)
 
     def remove(self, gid: str, service: str | None) -> None:
         """Remove `service`, or all of `gid`, if it exists."""
         self.version += 1
         if service is None:
+            self.by_name.announced.pop(gid, None)
             self.by_name.pop(gid, None)
         else:
-            self.by_name.get(gid, {}).pop(service, None)
+            self._of(gid).pop(service, None)
 
     def clear(self) -> None:
         """Remove all methods."""
         self.version += 1
+        self.by_name.announced.clear()
         self.by_name.clear()
 
     def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
         """Return the methods of `gid`, by service and name."""
-        return self.by_name.get(gid, {})
+        try:
+            return self.by_name[gid]
+        except KeyError:
+            return {}
+
+    def _of(self, gid: str) -> dict[str, Mapping[str, Method]]:
+        """Return the methods of `gid`, to be changed."""
+        if gid not in self.by_name and gid not in self.by_name.announced:
+            self.by_name[gid] = {}
+        return self.by_name[gid]
 
     def get(self, gid: str, service: str, method: str) -> Method | None:
         """Return a method; None if there is no such one."""
@@ -66,8 +112,8 @@ class MethodTable:
     def missing(self, gid: str, service: str, method: str, *, may_suggest: bool) -> NotFound:
         """Return the error for a method that does not exist; `may_suggest` similar names."""
         suggest = similar if may_suggest else _no_similar
-        services = self.by_name.get(gid)
-        if services is None:
+        services = self.services(gid)
+        if gid not in self.by_name:
             return GroupNotFound(f"there is no group {gid!r:.130} on this node")
         methods = services.get(service)
         if methods is None:
@@ -78,6 +124,7 @@ class MethodTable:
 
     def __iter__(self) -> Iterator[tuple[str, str, str, Method]]:
         """Iterate over the gid, service, name and method of all methods."""
+        self.by_name.load()
         for gid, services in self.by_name.items():
             for service, methods in services.items():
                 for name, method in methods.items():

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import weakref
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import trio
 
 from .errors import ConfigError, GroupNotFound, MalformedRequest
-from .group import Group
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .node_views import NodeViews
 from .on_start import run_on_start
 from .reloading import Reloading
-from .running_calls import RunningCalls
 from .services import LocalServices, cluster_agent, diagnosis, inspection, periodic, settings
 from .services.base import exposed_methods
 from .services.child_news import ChildNews
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from .child_nodes import ChildNodes
     from .config import NodeConfig
     from .events import EventBus
+    from .group import Group
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
     from .replies import Replies
@@ -68,12 +68,11 @@ class Node(NodeViews):
         local: its own services; see `LocalServices`.
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
-        calls: its running calls, and those of its cluster, as a tree of cancel scopes.
     """
 
     config: NodeConfig
     random: Random
-    _groups: dict[str, Group]
+    _groups: dict[str, Group | None]
     _templates: dict[str, Callable[[GroupContext], Any]]
 
     def __init__(
@@ -118,7 +117,6 @@ class Node(NodeViews):
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
             diagnosis=diagnosis.Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
         )
-        self.calls: RunningCalls = RunningCalls(router, endpoint, comm, groups, self._log.latest_orphans)
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._register_services(comm)
 
@@ -183,7 +181,7 @@ class Node(NodeViews):
         """
         if not isinstance(gid, str) or gid not in self._groups:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
-        return self._groups[gid]
+        return self._groups[gid] or self._make_group(gid)
 
     @overload
     def register_template(
@@ -211,8 +209,8 @@ class Node(NodeViews):
         check_service_name(name)
         if not callable(template):
             raise MalformedRequest(f"a template is called with each group's context, and {template!r:.80} can't be")
-        for group in self._groups.values():
-            group.add_template(name, template)
+        for gid in self._groups:
+            self.group(gid).add_template(name, template)
         self._templates[name] = template  # last: a failing template must not affect later groups
         return self.all.routes.put_template_on_others(template, name) if everywhere else None
 
@@ -294,20 +292,34 @@ class Node(NodeViews):
         await self._children.prewarm()
 
     def group_added(self, gid: str) -> None:
-        """Handle a new group."""
-        router = None if gid == LOCAL else self._router
-        self._groups[gid] = Group(gid, self.local, router, self._templates)
+        """Handle a new group; unless templates of the user's may fail, it is made with its first use, by few nodes."""
+        if self._templates:
+            self._make_group(gid)
+            return
+        self._groups[gid] = None
+        if gid != LOCAL:
+            self._router.announce(gid, partial(self._make_group, gid))
+
+    def _make_group(self, gid: str) -> Group:
+        from .group import Group
+
+        group = Group(gid, self.local, None if gid == LOCAL else self._router, self._templates)
+        self._groups[gid] = group
+        return group
 
     def group_changed(self, gid: str) -> None:
         """Handle other members of a group, or another `subset`."""
         if gid != LOCAL:
             self._agent.update_group(gid)
-        self._groups[gid].handle_change()
+        if (group := self._groups[gid]) is not None:
+            group.handle_change()
         self.local.kept.handle_group_changed(gid)
 
     def group_removed(self, gid: str) -> None:
         """Handle the end of a group."""
-        self._groups.pop(gid).end()
+        if (group := self._groups.pop(gid)) is not None:
+            group.end()
+        self._router.remove(gid)
         self._tasks.cancel_group(gid)
         self._agent.drop_group(gid)
         self.local.kept.handle_group_removed(gid)

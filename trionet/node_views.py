@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .node_figures import NodeRecords
@@ -26,19 +27,22 @@ __all__ = ["NodeViews"]
 
 
 class NodeViews(NodeCalls):
-    """The views of a node; the base of `Node`.
+    """The views of a node; the base of `Node`."""
 
-    Attributes:
-        calls: its running calls, and those of its cluster, as a tree of cancel scopes.
-    """
-
-    calls: RunningCalls
     _router: Router
     _endpoint: Endpoint
     _agent: ClusterAgent
     _log: NodeLog
     _children: ChildNodes
     _bus: EventBus
+
+    @cached_property
+    def calls(self) -> RunningCalls:
+        """Its running calls, and those of its cluster, as a tree of cancel scopes."""
+        from .running_calls import RunningCalls  # few nodes are asked
+
+        local = self.local
+        return RunningCalls(self._router, self._endpoint, local.comm, local.groups, self._log.latest_orphans)
 
     def statistics(self) -> NodeStatistics:
         """Return the node's current figures."""

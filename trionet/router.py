@@ -93,6 +93,16 @@ class Router:
         """Register `methods` as `service` of `gid`, in place of any others."""
         self.methods.put(gid, service, methods)
 
+    def announce(self, gid: str, register: Callable[[], object]) -> None:
+        """Have ``register()`` call `put_all` for the group `gid` when its methods are needed."""
+        if not self._has_ended:
+            self.methods.announce(gid, register)
+
+    def put_all(self, gid: str, services: Mapping[str, Mapping[str, Method]]) -> None:
+        """Register the services of a new group `gid`, by name; they may have been announced."""
+        if not self._has_ended:
+            self.methods.put_all(gid, services)
+
     def watch(self) -> None:
         """Have the watchdog watch the user's code that is called now, for itself: a periodic task, for example."""
         if self._watchdog.is_resting:

@@ -35,7 +35,6 @@ from .protocols.call_reports import (
     encode_report,
 )
 from .replies import Replies
-from .templates.fan_out import check_bool, collect
 from .trio_internals import is_scope_cancelled, scope_deadline, task_deadline
 
 if TYPE_CHECKING:
@@ -151,6 +150,8 @@ class RunningCalls:
         Raises:
             MalformedRequest: `most` is no such number, or `with_ends` is not True or False.
         """
+        from .templates.fan_out import check_bool  # few nodes are asked
+
         check_bool("with_ends", with_ends)
         if not isinstance(most, int) or isinstance(most, bool) or not 0 <= most <= MOST_CALLS:
             raise MalformedRequest(f"most is a number of calls, from 0 to {MOST_CALLS}, not {most!r:.80}")
@@ -247,6 +248,8 @@ class RunningCalls:
         convert: Callable[[Any], Any] | None = None,
     ) -> Replies[Any]:
         """Call a method on all others of `nodes`, which needs no slot, and is not waited for once it is cancelled."""
+        from .templates.fan_out import collect
+
         request = self._comm.prepare(args, {}, remote, depth=PACKETS)
         others = {sid: node for sid, node in nodes.items() if node != self._own}
         with trio.move_on_after(within_s):

@@ -19,16 +19,14 @@ from .child_nodes import ChildNodes
 from .config import NodeConfig
 from .errors import AddressInUse, MalformedRequest
 from .events import EventBus
-from .group import built_in_methods
-from .launchers.forkserver import Needs
 from .launchers.in_process import InProcessLauncher
+from .launchers.needs import Needs
 from .launchers.registry import open_launchers
 from .mistakes import add_hints
 from .node import Node
 from .node_pages import NodePages
 from .nurseries import open_background_nursery, open_plain_nursery
 from .open_files import raise_limit
-from .policy import checked_policy
 from .router import Router
 from .security.live_keys import LiveKeys
 from .services.status import with_settings
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from .policy import Policy
     from .security.node_keys import NodeKeys
     from .transports.base import Endpoint, Network
 
@@ -105,10 +104,10 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
         given = None if keys.now is None or config.key_file is not None else keys.now.given(str(endpoint.address))
         return open_node(config, fabric=fabric, random=child_random, keys=given)
 
-    policy = None if config.policy is None else checked_policy(config.policy)
+    policy = _policy(config)
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     router.access = Access(endpoint.address, keys, policy)
-    needs = Needs(has_keys=bool(keys), has_http=config.transport == "http", log_format=config.log_format)
+    needs = _needs(config, keys)
     node: Node | None = None
     watchdog.add(router.running)
     try:
@@ -123,7 +122,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             children = ChildNodes(nursery, launchers, default, bus.publish, keys, config.key_file, own, certificate)
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
-                policy.check_built_in(built_in_methods(node.local))
+                _check_built_in(policy, node)
             pages = NodePages(node, router.methods, keys, background)
             endpoint.pages = pages
             fabric.on_open(node)
@@ -133,6 +132,30 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
     finally:
         watchdog.remove(router.running)
         _close(router, endpoint, bus, node)
+
+
+def _needs(config: NodeConfig, keys: LiveKeys) -> Needs:
+    """Return what the nodes that this one spawns need."""
+    return Needs(
+        has_keys=bool(keys),
+        has_http=config.transport == "http",
+        log_format=config.log_format,
+        joins=config.join is not None,
+    )
+
+
+def _policy(config: NodeConfig) -> Policy | None:
+    if config.policy is None:
+        return None
+    from .policy import checked_policy  # most nodes have none
+
+    return checked_policy(config.policy)
+
+
+def _check_built_in(policy: Policy, node: Node) -> None:
+    from .group import built_in_methods
+
+    policy.check_built_in(built_in_methods(node.local))
 
 
 def _close(router: Router, endpoint: Endpoint, bus: EventBus, node: Node | None) -> None:

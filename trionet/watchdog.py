@@ -291,14 +291,14 @@ class _Thread(threading.Thread):
 
 def _end_threads() -> None:
     """End all threads before a fork: none may hold a lock that its copy would wait for."""
-    for watchdog in list(_all):
+    for watchdog in list(_all) if _all else ():  # a fork server has none, and iterating would touch shared pages
         watchdog.end_thread()
 
 
 def _drop_threads() -> None:
-    for watchdog in list(_all):
+    for watchdog in list(_all) if _all else ():
         watchdog.drop_thread()
-    _all.clear()
+        _all.discard(watchdog)
 
 
 _all: Final[WeakSet[Watchdog]] = WeakSet()

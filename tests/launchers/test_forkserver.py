@@ -74,6 +74,11 @@ IMPORTED = """
 import sys
 from trionet.services.base import rpc
 
+def use(node):
+    node.all.members()
+    node.calls.dump()
+    node.launcher("subprocess")
+
 class Imported:
     @rpc
     def modules(self) -> list[str]:
@@ -83,7 +88,7 @@ class Imported:
 PREPARED = """
 import sys
 from trionet.cli.forkserver import prepare
-from trionet.launchers.forkserver import Needs
+from trionet.launchers.needs import Needs
 prepare(Needs(has_http={}), "warning")
 print(*sys.modules)
 """
@@ -96,14 +101,16 @@ async def prepared_modules(*, has_http: bool) -> set[str]:
     return set(done.stdout.decode().split())
 
 
-async def test_a_node_that_answers_a_call_has_imported_nothing_that_the_fork_server_had_not(
+async def test_a_node_that_is_used_has_imported_nothing_that_the_fork_server_had_not(
     parent: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = await prepared_modules(has_http=False)
     assert not WEB & prepared
     (tmp_path / "imported.py").write_text(IMPORTED, encoding="ascii")
     monkeypatch.syspath_prepend(tmp_path)
-    address = await parent.local.status.spawn(NodeConfig(services={"imported": "imported:Imported"}))
+    address = await parent.local.status.spawn(
+        NodeConfig(services={"imported": "imported:Imported"}, on_start="imported:use")
+    )
     modules = await parent.local.comm.send([], Remote(node=address, service="imported", method="modules"))
     assert set(modules) - prepared == {"imported"}
 

@@ -17,7 +17,7 @@ class Memory:
 
     def __init__(self, life: str = "life") -> None:
         self.now_s = 100.0
-        self.runs = RelayedRuns(life, lambda: round(self.now_s * 1e9))
+        self.runs = RelayedRuns(life, lambda: round(self.now_s * 1e9), round(self.now_s * 1e9))
         self.begun: list[object] = []
         self.gate = trio.Event()
         self.gate.set()

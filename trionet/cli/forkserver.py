@@ -2,6 +2,9 @@
 
 All objects that the imports have made are moved out of the garbage collector's reach first (``gc.freeze``), so that a
 collection in a child doesn't write to the shared pages, which would copy them. See `trionet.cli.node_forker`.
+
+While it has no nodes and no request, it rehearses: the interpreter adapts code that has been called eight times, and
+then looks up fewer names, so that a child writes to fewer pages. The first nodes don't wait for that.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ import importlib
 import io
 import secrets
 import select
+import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from trionet.config import NodeConfig
 from trionet.launchers.forked import RECORD
-from trionet.launchers.forkserver import NO_NEEDS, Needs
 from trionet.launchers.lineage import open_watches
+from trionet.launchers.needs import NO_NEEDS, Needs
 from trionet.streams import prepare_streams
 from trionet.warming import warm_up
 
@@ -27,12 +32,14 @@ from .node_forker import NodeForker, freeze
 from .serving import prepare_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from trionet.security.node_keys import NodeKeys
 
 __all__ = ["main", "prepare"]
 
+_ON_USE: Final = ("trionet.group", "trionet.launchers.built_in", "trionet.policy", "trionet.running_calls")
+"""What a node imports when it is first used; here it is once for all nodes."""
 _FOR_HTTP: Final = ("trionet.transports.http", "trionet.transports.web")
 _FOR_KEYS: Final = (
     "trionet.security.node_keys",
@@ -44,6 +51,8 @@ _FOR_KEYS: Final = (
 )
 _READ_BYTES: Final = 4096
 _KEY_BYTES: Final = 32
+_REHEARSALS: Final = 10
+"""Each starts two nodes; further ones save nothing."""
 
 
 def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level: str = "info") -> NoReturn:
@@ -55,25 +64,38 @@ def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level:
         needs: what the nodes need.
         log_level: that of their logs.
     """
-    prepare(needs, log_level)
+    rehearse = prepare(needs, log_level)
     with socket.socket(fileno=control) as launcher:
-        server = _ForkServer(launcher, open_watches(ancestors))
+        server = _ForkServer(launcher, open_watches(ancestors), rehearse)
         freeze()
         server.serve()
     sys.exit(0)
 
 
-def prepare(needs: Needs, log_level: str) -> None:
-    """Do what would be the same in each node; see `main`, and `trionet.warming`."""
+def prepare(needs: Needs, log_level: str) -> Callable[[], bool] | None:
+    """Do what would be the same in each node; see `main`, and `trionet.warming`.
+
+    Returns:
+        A function that runs nodes again, and returns whether they could run; None if the first could not.
+    """
     prepare_streams()
     config = NodeConfig.from_mapping({"log_level": log_level, "log_format": needs.log_format})
     with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
-        for module in (*(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
+        for module in (*_ON_USE, *(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
             importlib.import_module(module)
+        if _rehearse(config, needs):
+            return partial(_rehearse, config, needs, nodes=1)
+    prepare_process(config)
+    return None
+
+
+def _rehearse(config: NodeConfig, needs: Needs, **more: int) -> bool:
+    try:
         with contextlib.redirect_stderr(io.StringIO()):  # nodes that run for a moment only, and whose log nobody reads
             prepare_process(config)
-            warm_up(config, _passing_keys(config) if needs.has_keys else None)
-    prepare_process(config)
+            return warm_up(config, _passing_keys(config) if needs.has_keys else None, joins=needs.joins, **more)
+    finally:
+        prepare_process(config)
 
 
 def _passing_keys(config: NodeConfig) -> NodeKeys:
@@ -86,32 +108,45 @@ def _passing_keys(config: NodeConfig) -> NodeKeys:
 
 
 class _ForkServer(NodeForker):
-    def __init__(self, control: socket.socket, watches: list[int]) -> None:
+    def __init__(self, control: socket.socket, watches: list[int], rehearse: Callable[[], bool] | None) -> None:
         super().__init__(watches)
+        self._rehearse = rehearse
+        self._rehearsals = 0 if rehearse is None else _REHEARSALS
         self._control = control
         self._received: list[int] = []
 
     def serve(self) -> None:
         self.send(RECORD.pack(b"R", 0, 0))
-        poll = select.poll()
-        for source in (self._control.fileno(), self.woken, *self.watches):
+        poll, control = select.poll(), self._control.fileno()
+        for source in (control, self.woken, *self.watches):
             poll.register(source, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
-            if self.woken in ready:
-                self.reap()
-            if not ready.isdisjoint(self.watches):
-                break
-            if self._control.fileno() in ready and not self._serve_requests():
-                break
-        self.end_children()
+            may_rehearse = self._rehearsals > 0 and not self.pids
+            events = poll.poll(0 if may_rehearse else None)
+            if not events:
+                self._rehearse_once()
+            for descriptor, _ in events:
+                if descriptor == self.woken:
+                    self.reap()
+                elif descriptor != control or not self._serve_requests():
+                    self.end_children()
+                    return
+
+    def _rehearse_once(self) -> None:
+        assert self._rehearse is not None
+        signal.set_wakeup_fd(-1)  # Trio has its own; no child may end meanwhile
+        self._rehearsals = self._rehearsals - 1 if self._rehearse() else 0
+        freeze()
+        signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
 
     def own_descriptors(self) -> Iterable[int]:
         return (self._control.detach(), *self._received)
 
     def send(self, record: bytes) -> None:
-        with contextlib.suppress(OSError):  # the other end is gone: the poll reports it
+        try:  # noqa: SIM105  it writes to fewer pages, which are copied between two forks
             self._control.sendall(record)
+        except OSError:  # the other end is gone: the poll reports it
+            pass
 
     def _serve_requests(self) -> bool:
         """Serve the received requests; return whether there may be more."""

@@ -19,10 +19,8 @@ from .arguments import Parser, add_certificate, add_key_file, import_from_workin
 from .ending import end_soon
 from .first_process import become_child
 from .passed_sockets import on_passed, passed_sockets
-from .place import enter_place
 from .service_manager import ServiceManager
 from .serving import prepare_process, run_reporting, serve
-from .supervised import refuse_to_boot, run_piped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,6 +152,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run_supervised(options: argparse.Namespace) -> int:
+    from .place import enter_place  # these import what only a node under a launcher needs
+    from .supervised import refuse_to_boot, run_piped
+
     if options.placed and (reason := enter_place(has_entered=options.entered)):
         return refuse_to_boot(reason)
     return run_piped()

@@ -52,6 +52,7 @@ class NodeForker:
         watches: those.
         pids: the processes of the nodes, by their numbers.
         woken: a descriptor that becomes readable when a child has ended.
+        waker: its other end.
         die_with_parent: has the kernel kill the process that calls it when its parent dies; on Linux only.
     """
 
@@ -62,11 +63,12 @@ class NodeForker:
         self.die_with_parent: Callable[[], object] = _prctl()
         # The end of a child wakes the poll.
         self.woken: int
-        self.woken, self._waker = os.pipe()
-        for end in (self.woken, self._waker):
+        self.waker: int
+        self.woken, self.waker = os.pipe()
+        for end in (self.woken, self.waker):
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
 
     def send(self, record: bytes) -> None:
         """Send a record to the launcher, if it still exists."""
@@ -110,7 +112,7 @@ class NodeForker:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for other in (self.woken, self._waker, *self.watches, *self.own_descriptors()):
+            for other in (self.woken, self.waker, *self.watches, *self.own_descriptors()):
                 os.close(other)
             os.set_inheritable(descriptor, False)
             self.die_with_parent()

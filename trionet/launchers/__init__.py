@@ -7,6 +7,5 @@ A launcher is an object with ``async start(config, task_status=...)``, which `La
 from __future__ import annotations
 
 from .base import Launcher, ObservedStatus
-from .ssh import SSHLauncher
 
-__all__ = ["Launcher", "ObservedStatus", "SSHLauncher"]
+__all__ = ["Launcher", "ObservedStatus"]

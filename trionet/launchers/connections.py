@@ -19,7 +19,7 @@ import trio
 from trionet.errors import SpawnError
 from trionet.nurseries import open_plain_nursery
 
-from .forkserver import NO_NEEDS, Needs
+from .needs import NO_NEEDS, Needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator

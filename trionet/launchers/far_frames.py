@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from .forked import RECORD
-from .forkserver import Needs
+from .needs import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import subprocess
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -28,6 +28,7 @@ from .children import explain_failure, kill_child, open_child
 from .forked import END_S, LOST, RECORD, ForkServer
 from .interpreter import import_path, python_command
 from .lineage import lineage
+from .needs import NO_NEEDS, Needs
 from .output import level_of_process
 from .pace import Pace
 from .supervised import boot_for
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from .forked import ForkedNode
 
-__all__ = ["NO_NEEDS", "ForkServerLauncher", "Needs", "is_available"]
+__all__ = ["ForkServerLauncher", "is_available"]
 
 _log = limited_log(__name__)
 
@@ -48,24 +49,6 @@ _READ_BYTES: Final = 4096
 def is_available() -> bool:
     """Whether this platform can fork, and pass descriptors."""
     return hasattr(os, "fork") and hasattr(socket, "send_fds")
-
-
-class Needs(NamedTuple):
-    """What a helper prepares for its nodes, once for all; a node that needs something else does it for itself.
-
-    Attributes:
-        has_keys: whether they get keys; the helper itself never has any.
-        has_http: whether they call each other over HTTP.
-        log_format: the format of their log lines.
-    """
-
-    has_keys: bool = False
-    has_http: bool = False
-    log_format: str = "text"
-
-
-NO_NEEDS: Final = Needs()
-"""Those of plain nodes."""
 
 
 class _Server(ForkServer):

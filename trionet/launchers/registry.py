@@ -1,40 +1,34 @@
-"""The launchers of one node, under their names."""
+"""The launchers of one node, under their names.
+
+Invariant: the built-in ones, and the modules that they need, are imported with the first use: most nodes spawn none.
+"""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import trio
-
-from trionet.errors import ConfigError, SpawnError
-from trionet.log_limits import limited_log
+from trionet.errors import ConfigError
 from trionet.nurseries import open_plain_nursery
 
-from . import forkserver
-from .connections import Connections
-from .forkserver import ForkServerLauncher
-from .ssh import SSHLauncher
-from .subprocess import SubprocessLauncher
+from .needs import NO_NEEDS, Needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from contextlib import AbstractContextManager
 
-    from trionet.config import NodeConfig
-    from trionet.identity import NodeAddress
+    import trio
 
     from .base import Launcher
+    from .built_in import BuiltInLaunchers
 
 __all__ = ["Launchers", "open_launchers"]
-
-_log = limited_log(__name__)
 
 _SSH = "ssh:"
 
 
 @asynccontextmanager
-async def open_launchers(needs: forkserver.Needs = forkserver.NO_NEEDS) -> AsyncGenerator[Launchers]:
+async def open_launchers(needs: Needs = NO_NEEDS) -> AsyncGenerator[Launchers]:
     """Open the launchers of one node. Helper processes end with the block; all spawned nodes must end within it.
 
     Args:
@@ -51,17 +45,23 @@ async def open_launchers(needs: forkserver.Needs = forkserver.NO_NEEDS) -> Async
 class Launchers:
     """The launchers by name: the built-in ones, the registered ones, and ``ssh:HOST``."""
 
-    def __init__(self, nursery: trio.Nursery, needs: forkserver.Needs) -> None:
-        self._forkserver = ForkServerLauncher(nursery, needs)
-        self._connections = Connections(nursery, needs)
-        self._by_name: dict[str, Launcher] = {
-            "forkserver": _ForkServerOrSubprocess(self._forkserver, SubprocessLauncher()),
-            "subprocess": SubprocessLauncher(),
-        }
+    def __init__(self, nursery: trio.Nursery, needs: Needs) -> None:
+        self._nursery = nursery
+        self._needs = needs
+        self._registered: dict[str, Launcher] = {}
+        self._used: BuiltInLaunchers | None = None
+
+    @property
+    def _built_in(self) -> BuiltInLaunchers:
+        if self._used is None:
+            from .built_in import BuiltInLaunchers
+
+            self._used = BuiltInLaunchers(self._nursery, self._needs)
+        return self._used
 
     def put(self, name: str, launcher: Launcher) -> None:
         """Register `launcher`, in place of the one of that name."""
-        self._by_name[name] = launcher
+        self._registered[name] = launcher
 
     def get(self, name: str) -> Launcher:
         """Return the launcher of that name.
@@ -70,46 +70,24 @@ class Launchers:
             ConfigError: there is none.
         """
         if name.startswith(_SSH) and name != _SSH:
-            return SSHLauncher(name.removeprefix(_SSH))
-        if name not in self._by_name:
-            known = ", ".join(sorted(self._by_name))
+            return self._built_in.ssh(name.removeprefix(_SSH))
+        if name in self._registered:
+            return self._registered[name]
+        built_in = self._built_in.by_name
+        if name not in built_in:
+            known = ", ".join(sorted(built_in | self._registered))
             raise ConfigError(f"launcher: there is no {name!r:.80}; there are {known}, and ssh:HOST")
-        return self._by_name[name]
+        return built_in[name]
 
     def close(self) -> None:
         """End the helper processes."""
-        self._forkserver.close()
-        self._connections.close()
+        if self._used is not None:
+            self._used.close()
 
     def passed(self) -> AbstractContextManager[None]:
         """Have the launchers of nodes that the block starts share this node's connections to other machines."""
-        return self._connections.passed()
+        return self._built_in.passed()
 
     async def prewarm(self) -> None:
         """Start the fork server ahead of time, on platforms that have one."""
-        if forkserver.is_available():
-            await self._forkserver.prewarm()
-
-
-class _ForkServerOrSubprocess:
-    """Starts nodes by the fork server; without one, and for detached nodes, as processes of their own."""
-
-    def __init__(self, first: ForkServerLauncher, second: Launcher) -> None:
-        self._first = first
-        self._second: Launcher = second
-        self._has_warned = False
-
-    async def start(
-        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
-    ) -> int:
-        """Start a node and stay until it has ended; see `Launcher.start`."""
-        launcher = self._second
-        if not config.detach:
-            try:
-                await self._first.prewarm()
-                launcher = self._first
-            except SpawnError as exc:
-                if not self._has_warned:
-                    _log.warning("there is no fork server (%s): nodes are started as processes of their own", exc)
-                self._has_warned = True
-        return await launcher.start(config, task_status=task_status)
+        await self._built_in.prewarm()

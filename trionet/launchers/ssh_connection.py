@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
     from .forked import ForkedNode
-    from .forkserver import Needs
+    from .needs import Needs
     from .ssh_log import SSHLog
 
 __all__ = ["BROKEN", "NoGreeting", "SSHConnection", "SSHPlace"]

@@ -58,6 +58,7 @@ class Comm:
         router: runs its calls to this node.
         life: begins the ids of its calls; it differs from that of an earlier node at the same address.
         now_ns: the clock of the durations, in nanoseconds.
+        began_ns: when the node began, by that clock.
         counted, ok: a remote, and what counts its calls that have returned a value; see `histogram_of`.
     """
 
@@ -76,6 +77,7 @@ class Comm:
         self.life: str = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
         self.now_ns: Callable[[], int] = router.counts.now_ns
+        self.began_ns: int = self.now_ns()
         self._checked: object = object()  # no remote is this one
         self.counted: object = self._checked
         self.ok: list[int] | None = None

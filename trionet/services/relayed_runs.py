@@ -69,9 +69,10 @@ class RelayedRuns:
     Args:
         life: differs from that of each other node, and of an earlier one at the same address.
         now_ns: the clock, in nanoseconds.
+        since_ns: since when it is known that no call has run: since the node's begin, if this is made later.
     """
 
-    def __init__(self, life: str, now_ns: Callable[[], int]) -> None:
+    def __init__(self, life: str, now_ns: Callable[[], int], since_ns: int) -> None:
         self._life = life
         self._now_ns = now_ns
         self._running: dict[object, _Run] = {}
@@ -79,7 +80,7 @@ class RelayedRuns:
         self._bytes = 0
         self._count = 0
         self._forgotten = 0
-        self._sure_since = now_ns()
+        self._sure_since = since_ns
 
     def __contains__(self, key: object) -> bool:
         return key in self._running or key in self._ended

@@ -58,7 +58,7 @@ class RelayedCalls(Template):
         self._runs: RelayedRuns | None = None
         if context.gid == RELAYING["relay"].gid:
             comm = context.local.comm
-            self._runs = RelayedRuns(comm.life, comm.now_ns)
+            self._runs = RelayedRuns(comm.life, comm.now_ns, comm.began_ns)
 
     @rpc
     async def relay(self, call: Any, way: Any, members: Any, arity: Any) -> AsyncGenerator[list[Any]]:

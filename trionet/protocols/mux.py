@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from .border import SenderRefused, SenderUnreachable
-from .effects import Core, Notify, Proof, ProtocolMessage, Send
+from .effects import Core, Proof, ProtocolMessage, Send, sorted_by_target
 from .packets import (
     ARRAY_HEAD_BYTES,
     VERSION,
@@ -302,18 +302,7 @@ class ProtocolMux:
         if type(one) is Send and not one.is_reliable:
             self._add_datagrams(found, one.to, (one.message,), now)
         else:
-            by_target: dict[str, list[ProtocolMessage]] = {}
-            reliably: dict[str, list[Send]] = {}
-            for effect in effects:
-                if type(effect) is not Send:
-                    assert type(effect) is Notify
-                    self.events.append(effect.event)
-                elif effect.is_reliable:
-                    reliably.setdefault(effect.to, []).append(effect)
-                elif (messages := by_target.get(effect.to)) is None:
-                    by_target[effect.to] = [effect.message]
-                else:
-                    messages.append(effect.message)
+            by_target, reliably = sorted_by_target(effects, self.events)
             for to, messages in by_target.items():
                 self._add_datagrams(found, to, messages, now)
             for to, sends in reliably.items():

@@ -135,7 +135,7 @@ class ProtocolMux:
         for core in self._cores:
             if core.next_deadline() <= now:
                 effects += core.on_timer(now)
-        return self.packets(effects, now)
+        return self.packets(effects, now) if effects else []
 
     def receive_bytes(self, data: bytes, now: float, *, is_reliable: bool = False) -> list[Packet]:
         """Handle a packet from the network."""

@@ -33,7 +33,6 @@ class HeapMember:
         mux: its protocols.
         is_up: whether it runs; a crashed member neither receives nor sends.
         paused_until: the end of its pause; packets that arrive before wait in its inbox.
-        wake_at: when its timer fires: at the next deadline of its protocols, or earlier if that was put off meanwhile.
         skew_s: how far its clock is ahead of the simulation's.
         received: the number of received packets.
     """
@@ -146,17 +145,10 @@ class HeapCluster:
                 self._carry_out(member, member.mux.receive(source, messages, self.now + member.skew_s))
 
     def _fire(self, member: HeapMember, planned: float) -> None:
-        now = self.now
-        if planned != member.wake_at or not member.is_up or now < member.paused_until:
+        if planned != member.wake_at or not member.is_up or self.now < member.paused_until:
             return
         member.wake_at = math.inf
-        mux, skew_s = member.mux, member.skew_s
-        due = mux.next_deadline() - skew_s
-        if due <= now:
-            self._carry_out(member, mux.on_timer(now + skew_s))
-        elif due < math.inf:  # it was put off
-            member.wake_at = due
-            self._push(due, self._fire_it, member, due)
+        self._carry_out(member, member.mux.on_timer(self.now + member.skew_s))
 
     def _carry_out(self, member: HeapMember, packets: list[Packet]) -> None:
         for packet in packets:
@@ -167,9 +159,13 @@ class HeapCluster:
                 if self.on_event is not None:
                     self.on_event(self.now, member.name, event)
         due = mux.next_deadline() - member.skew_s
-        if due < member.wake_at:  # a timer planned before is ignored by `_fire`; an earlier one is left as it is
+        if due != member.wake_at:  # a timer planned before is ignored by `_fire`
             member.wake_at = due
-            self._push(max(due, self.now), self._fire_it, member, due)
+            if due < math.inf:
+                self._count += 1  # as in `_push`, without the call
+                heapq.heappush(
+                    self._heap, (due if due > self.now else self.now, self._count, self._fire_it, member, due)
+                )
 
     def _send(self, member: HeapMember, packet: Packet) -> None:
         self.sent += 1

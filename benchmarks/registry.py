@@ -61,6 +61,7 @@ BENCHMARKS: Final = {
     "joins": Benchmark("joins:run_joins", 120),
     "dashboard": Benchmark("dashboard:run_dashboard", 900, {"rounds": 3}),
     "simulation": Benchmark("simulation:run_simulation", 900, {"rounds": 3, "seeds": 20}),
+    "simulated-nodes": Benchmark("simulated_nodes:run_simulated_nodes", 900),
     "gossip": Benchmark("gossip:run_gossip", 2400, {"seeds": 100}),
     "glomers": Benchmark("glomers:run_glomers", 1800),
     "glomers-real": Benchmark("glomers:run_glomers_on_processes", 1200, {"rounds": 2}),

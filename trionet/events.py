@@ -370,8 +370,9 @@ class EventBus:
             except BaseException as exc:
                 pass_endings(exc)
                 _log.exception("a listener failed at %s", type(event).__name__)
-        for events in list(self._subscribers):
-            events.put(event)
+        if len(self._subscribers):  # mostly there is none, and a list of weak references takes a while
+            for events in list(self._subscribers):
+                events.put(event)
 
     def close(self) -> None:
         """Remove all listeners, and end all subscriptions."""

@@ -22,6 +22,7 @@ from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
+from .trio_internals import time_now
 from .user_code import failure_in, pass_endings
 from .user_errors import as_answer
 
@@ -89,7 +90,7 @@ class PreparedCall(CountedCall):
         self._router = router
         self._args = args
         self._kwargs = kwargs
-        self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
+        self._deadline = math.inf if call.timeout_s is None else time_now() + call.timeout_s
 
     @property
     def counts(self) -> CallCounts:

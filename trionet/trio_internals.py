@@ -7,6 +7,8 @@ public fallback takes its place:
 =====================  ======================================  ====================================================
 part                   private                                 public fallback
 =====================  ======================================  ====================================================
+`time_now`             the clock of a run                      ``trio.current_time``: slower
+`still_time`           the time of a ``MockClock``             its method
 `time_left_s`          the scopes of a task                    ``trio.current_effective_deadline``: slower
 `task_deadline`        the scopes of another task              None: not known
 `scope_deadline`       the scopes around a scope               the deadline of that scope alone
@@ -46,9 +48,11 @@ __all__ = [
     "release",
     "scope_deadline",
     "seeded",
+    "still_time",
     "task_deadline",
     "task_of_job",
     "time_left_s",
+    "time_now",
 ]
 
 _run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  the purpose of this module, here and below
@@ -63,6 +67,26 @@ def _has(owner: Any, *names: str) -> bool:
 
 def _kind(name: str) -> Any:
     return getattr(_run, name, None)
+
+
+# ---- the time
+
+_HAS_CLOCK: Final = _has(_run, "GLOBAL_RUN_CONTEXT") and _has(_kind("Runner"), "clock")
+_context: Any = getattr(_run, "GLOBAL_RUN_CONTEXT", None)
+
+
+def _time_of_clock() -> float:
+    """Return the time on Trio's clock, within Trio: `trio.current_time` is two more calls of functions."""
+    return _context.runner.clock.current_time()  # type: ignore[no-any-return]
+
+
+time_now: Final[Callable[[], float]] = _time_of_clock if _HAS_CLOCK else trio.current_time
+
+
+def still_time(clock: Any) -> Callable[[], float]:
+    """Return a function that gives the time of a `MockClock` that stands still between its jumps."""
+    has_base = hasattr(clock, "_virtual_base")
+    return functools.partial(getattr, clock, "_virtual_base") if has_base else clock.current_time  # half of a method
 
 
 # ---- the deadline of a task
@@ -91,7 +115,7 @@ def _time_left_of_scopes_s() -> float | None:
         if scope._shield:  # noqa: SLF001
             break
         status = status._parent  # noqa: SLF001
-    return None if deadline == math.inf else max(0.0, deadline - trio.current_time())
+    return None if deadline == math.inf else max(0.0, deadline - time_now())
 
 
 def _time_left_by_trio_s() -> float | None:
@@ -233,7 +257,7 @@ class LoopState:
         self._run_variables: Any = self._runner._locals  # noqa: SLF001
         self._deadlines: Any = self._runner.deadlines
         self.runnable: Any = self._runner.runq
-        self.time: Callable[[], float] = functools.partial(getattr, self._clock, "_virtual_base")  # half of a method
+        self.time: Callable[[], float] = still_time(self._clock)
         self.next_deadline: Callable[[], float] = self._deadlines.next_deadline
         self.jobs: Any = self._runner.entry_queue.queue
         self.poll: Any = getattr(self._runner.io_manager, "_epoll", None)

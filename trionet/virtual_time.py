@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trionet.trio_internals import still_time
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,5 +32,5 @@ def stopwatch() -> Callable[[], int]:
     """
     if not is_time_virtual():
         return time.perf_counter_ns
-    clock = trio.lowlevel.current_clock()  # a third of the time of `trio.current_time`
-    return lambda: round(clock.current_time() * 1e9) + 1  # never 0, which is no time
+    now = still_time(trio.lowlevel.current_clock())
+    return lambda: round(now() * 1e9) + 1  # never 0, which is no time

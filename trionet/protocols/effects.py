@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Core", "Effect", "Notify", "Proof", "ProtocolMessage", "Send"]
+__all__ = ["Core", "Effect", "Notify", "Proof", "ProtocolMessage", "Send", "sorted_by_target"]
 
 
 class Proof(enum.IntEnum):
@@ -70,6 +70,25 @@ class Notify(msgspec.Struct, frozen=True, gc=False):
 
 
 Effect = Send | Notify
+
+
+def sorted_by_target(
+    effects: Iterable[Effect], events: list[Any]
+) -> tuple[dict[str, list[ProtocolMessage]], dict[str, list[Send]]]:
+    """Return the messages that may be lost, and the reliable sends, by target; add the events to `events`."""
+    by_target: dict[str, list[ProtocolMessage]] = {}
+    reliably: dict[str, list[Send]] = {}
+    for effect in effects:
+        if type(effect) is not Send:
+            assert type(effect) is Notify
+            events.append(effect.event)
+        elif effect.is_reliable:
+            reliably.setdefault(effect.to, []).append(effect)
+        elif (messages := by_target.get(effect.to)) is None:
+            by_target[effect.to] = [effect.message]
+        else:
+            messages.append(effect.message)
+    return by_target, reliably
 
 
 class Core(Protocol):

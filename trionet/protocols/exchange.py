@@ -66,9 +66,12 @@ class Exchange:
         return one in self._seen.seen_at or (group is not None and group.knows(one))
 
     def _receive_ihave(self, group: RumorGroup, source: str, message: Ihave, now: float) -> list[Effect]:
+        ids = message.ids
+        if len(ids) == ID_BYTES and ids in self._seen.seen_at and ids not in self._tracking.by_id:
+            return []  # it is mostly one that this node has
         announcing = self._announcing
         wait_s = self._settings.grace_s if now >= announcing.catch_up_until else announcing.short_grace_s
-        return self._want(source, group, message.ids, now, wait_s)
+        return self._want(source, group, ids, now, wait_s)
 
     def _want(self, source: str, group: RumorGroup, ids: bytes, now: float, wait_s: float) -> list[Effect]:
         """Pull, after `wait_s`, the unseen ones of those that `source` holds."""

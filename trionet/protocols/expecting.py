@@ -46,7 +46,7 @@ class Expecting:
         if timer is not None:
             timer.cancel()
         context = self._context
-        if not 0 < intervals <= MOST_INTERVALS or source not in context.members or context.is_leaving:
+        if not 0 < intervals <= MOST_INTERVALS or context.members.get(source) is None or context.is_leaving:
             return
         if len(self._timers) >= _MOST_PINGERS:
             self._timers.pop(next(iter(self._timers))).cancel()

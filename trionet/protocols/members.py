@@ -134,7 +134,10 @@ class Members:
 
     def trusted_on_circle(self) -> MemberRecord | None:
         """Return the nearest successor on the circle that is not suspected; None without one nearby."""
-        return next((member for member in reversed(self._near) if not member.statement.state), None)
+        for member in reversed(self._near):
+            if not member.statement.state:
+                return member
+        return None
 
     @property
     def has_suspects(self) -> bool:

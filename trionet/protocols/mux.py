@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from .border import SenderRefused, SenderUnreachable
-from .effects import Core, Notify, Proof, ProtocolMessage, Send
+from .effects import Core, Proof, ProtocolMessage, Send, sorted_by_target
 from .packets import (
     ARRAY_HEAD_BYTES,
     VERSION,
@@ -135,7 +135,7 @@ class ProtocolMux:
         for core in self._cores:
             if core.next_deadline() <= now:
                 effects += core.on_timer(now)
-        return self.packets(effects, now)
+        return self.packets(effects, now) if effects else []
 
     def receive_bytes(self, data: bytes, now: float, *, is_reliable: bool = False) -> list[Packet]:
         """Handle a packet from the network."""
@@ -302,16 +302,9 @@ class ProtocolMux:
         if type(one) is Send and not one.is_reliable:
             self._add_datagrams(found, one.to, (one.message,), now)
         else:
-            by_target: dict[str, list[Send]] = {}
-            reliably: dict[str, list[Send]] = {}
-            for effect in effects:
-                if type(effect) is Send:
-                    (reliably if effect.is_reliable else by_target).setdefault(effect.to, []).append(effect)
-                else:
-                    assert type(effect) is Notify
-                    self.events.append(effect.event)
-            for to, sends in by_target.items():
-                self._add_datagrams(found, to, [one.message for one in sends], now)
+            by_target, reliably = sorted_by_target(effects, self.events)
+            for to, messages in by_target.items():
+                self._add_datagrams(found, to, messages, now)
             for to, sends in reliably.items():
                 self._add_reliable(found, to, sends, now)
         if proofs is not None and proofs.owed:
@@ -338,25 +331,27 @@ class ProtocolMux:
             if message is not self._encoded:  # the same message often goes to several nodes in a row
                 self._encoded, self._encoded_bytes = message, _encoder.encode(message)
             part = self._encoded_bytes
-            if len(part) > room:
+            size = len(part)
+            if size > room:
                 if held:
-                    found.append(self._packet(to, tokens + held, token_bytes + body, is_reliable=False))
+                    found.append(self._packet(to, tokens + held, token_bytes + body))
                     held, body, room = (), b"", whole_room
-                if len(part) > room:  # too long for any datagram
+                if size > room:  # too long for any datagram
                     found.append(self._packet(to, (*tokens, message), token_bytes + part, is_reliable=True))
                     continue
             held += (message,)
             body += part
-            room -= len(part)
+            room -= size
         if held:
-            for core in self._cores if is_proven or held[0].is_filled else ():
-                for message in core.piggyback(to, room, now):
-                    part = _encoder.encode(message)
-                    held += (message,)
-                    body += part
-                    room -= len(part)
-            assert room >= 0
-            found.append(self._packet(to, tokens + held, token_bytes + body, is_reliable=False))
+            if is_proven or held[0].is_filled:
+                for core in self._cores:
+                    for message in core.piggyback(to, room, now):
+                        part = _encoder.encode(message)
+                        held += (message,)
+                        body += part
+                        room -= len(part)
+                assert room >= 0
+            found.append(self._packet(to, tokens + held, token_bytes + body))
 
     def _add_reliable(self, found: list[Packet], to: str, sends: Iterable[Send], now: float) -> None:
         """Add packets with the messages of `sends` to `found`, in order; one over the limit holds a single message."""
@@ -367,16 +362,21 @@ class ProtocolMux:
         for send in sends:
             part = send.encoded or _encoder.encode(send.message)
             if len(part) > room and held:
-                found.append(self._packet(to, (*tokens, *held), token_bytes, *parts, is_reliable=True))
+                found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
                 held, parts, room = [], [], RELIABLE_BYTES
             held.append(send.message)
             parts.append(part)
             room -= len(part)
-        found.append(self._packet(to, (*tokens, *held), token_bytes, *parts, is_reliable=True))
+        found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
 
-    def _packet(self, to: str, messages: tuple[ProtocolMessage, ...], *body: bytes, is_reliable: bool) -> Packet:
-        _count_kinds(self.traffic.sent, messages)
-        encoded = b"".join((self._head, array_head(len(messages)), *body)) if self._is_encoding else b""
+    def _packet(
+        self, to: str, messages: tuple[ProtocolMessage, ...], body: bytes, *, is_reliable: bool = False
+    ) -> Packet:
+        sent = self.traffic.sent
+        for message in messages:  # as `_count_kinds`, without the call
+            kind = type(message)
+            sent[kind] = sent.get(kind, 0) + 1
+        encoded = b"".join((self._head, array_head(len(messages)), body)) if self._is_encoding else b""
         return Packet(to, messages, encoded, is_reliable)
 
     def packet_size(self, packet: Packet) -> int:

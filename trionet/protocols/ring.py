@@ -9,7 +9,7 @@ Source: SWIM (Das, Gupta, Motivala 2002), section 4.3: round-robin probing bound
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,16 @@ class Placed(Protocol):
 
 
 Element = TypeVar("Element", bound=Placed)
+
+_places: Final[list[int]] = []
+"""The positions so far: all rings of a process share these ints, of which each would take 32 bytes for each element."""
+
+
+def _shared(place: int) -> int:
+    """Return an int equal to `place`, the same object for all rings."""
+    if place >= len(_places):
+        _places.extend(range(len(_places), place + 1))
+    return _places[place]
 
 
 class Ring(Generic[Element]):
@@ -50,7 +60,7 @@ class Ring(Generic[Element]):
 
     def add(self, element: Element) -> None:
         """Add an element, which must be in no ring."""
-        element.place = len(self._elements)
+        element.place = _shared(len(self._elements))
         self._elements.append(element)
 
     def remove(self, element: Element) -> None:
@@ -76,8 +86,8 @@ class Ring(Generic[Element]):
             self._next = 0
         place = self._next + int(self._random.random() * (count - self._next))
         element, first = self._elements[place], self._elements[self._next]
-        self._elements[place], first.place = first, place
-        self._elements[self._next], element.place = element, self._next
+        self._elements[place], self._elements[self._next] = first, element
+        first.place, element.place = element.place, first.place  # the shared ints, no new ones
         self._next += 1
         return element
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from trionet.errors import MalformedRequest, PreconditionFailed
-from trionet.events import MemberFailed, MemberSuspected
+from trionet.events import MemberEvent, MemberFailed, MemberSuspected
 from trionet.identity import NodeAddress
 from trionet.message import BUILT_IN, LOCAL
 from trionet.protocols.statements import State
@@ -109,13 +109,13 @@ class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspect
         self._node, self._router, self._agent, self._table = node, router, agent, table
         self._endpoint, self._children = endpoint, children
         self._begun_at = time.monotonic()
-        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        self._events: deque[_KeptEvent] = deque(maxlen=_EVENTS_KEPT)
         self._accusers: deque[tuple[str, ...]] = deque(maxlen=_EVENTS_KEPT)
         self._count = 0
 
     def handle_event(self, event: Event) -> None:
         """Keep an event for those who ask later."""
-        self._events.append(_shown_event(event))
+        self._events.append(_KeptEvent(event))
         self._accusers.append(self._accusers_of(event))
         self._count += 1
 
@@ -127,7 +127,7 @@ class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspect
     def numbered_events(self) -> list[tuple[int, dict[str, Any], tuple[str, ...]]]:
         """Return the events that are kept, each after its number, and with the accusers of a member, oldest first."""
         numbers = range(self._count - len(self._events) + 1, self._count + 1)
-        return list(zip(numbers, self._events, self._accusers, strict=True))
+        return list(zip(numbers, [kept.shown() for kept in self._events], self._accusers, strict=True))
 
     @property
     def view(self) -> int:
@@ -222,16 +222,16 @@ class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspect
     @rpc(read=True)
     def events(self, last: int = _EVENTS_KEPT) -> list[dict[str, Any]]:
         """Return the latest events of the node, the oldest first; at most 256 are kept."""
-        return _latest(self._events, last)
+        return [kept.shown() for kept in _latest(self._events, last)]
 
     @rpc(read=True)
     async def watch_events(self, last: int = 0) -> AsyncIterator[dict[str, Any]]:
         """Yield the latest events, and then each as it comes; see `events`."""
         coming = self._node.events()
-        for shown in _latest(self._events, last):
-            yield shown
+        for kept in _latest(self._events, last):
+            yield kept.shown()
         async for event in coming:
-            yield _shown_event(event)
+            yield _shown_event(event, time.time())
 
     @rpc(read=True)
     def logs(self, last: int = 100) -> list[dict[str, Any]]:
@@ -261,10 +261,33 @@ def _shown_member(member: Member, seconds: float) -> dict[str, Any]:
     }
 
 
-def _shown_event(event: Event) -> dict[str, Any]:
+class _KeptEvent:
+    """An event that is kept for those who ask later.
+
+    What members did is small, frequent and mostly never asked for, so it is shown on demand.
+    """
+
+    __slots__ = ("_at", "_event", "_shown")
+
+    def __init__(self, event: Event) -> None:
+        self._at = time.time()
+        self._event: Event | None = event
+        self._shown: dict[str, Any] = {}
+        if not isinstance(event, MemberEvent):
+            self.shown()
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        if self._event is not None:
+            self._shown = _shown_event(self._event, self._at)
+            self._event = None  # it may refer to something large
+        return self._shown
+
+
+def _shown_event(event: Event, at: float) -> dict[str, Any]:
     sid: SID = event.sid
     fields = {name: _brief(value) for name, value in msgspec.structs.asdict(event).items() if name != "node"}
-    return {"time": time.time(), "event": type(event).__name__, "node": str(event.node), "sid": sid, **fields}
+    return {"time": at, "event": type(event).__name__, "node": str(event.node), "sid": sid, **fields}
 
 
 def _brief(value: Any) -> Any:
@@ -290,7 +313,7 @@ def _plain(value: Any) -> Any:
     return description_of(value) if callable(value) else str(value)
 
 
-def _latest(kept: deque[dict[str, Any]], last: int) -> list[dict[str, Any]]:
+def _latest(kept: deque[_KeptEvent], last: int) -> list[_KeptEvent]:
     count = _count(last)
     return list(kept)[-count:] if count else []
 

@@ -18,6 +18,7 @@ from trionet import ConfigError, NodeAddress, NodeConfig, open_node
 from trionet.async_blocks import async_block
 from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
+from trionet.trio_internals import time_now
 
 from .arguments import require
 from .latencies import exponential
@@ -104,7 +105,7 @@ class Simulation:
         self, nursery: trio.Nursery, *, seed: int, network: Network, configure: Configure, is_traced: bool
     ) -> None:
         self._began_at = trio.current_time()
-        self.trace: Trace | None = Trace(self._began_at, trio.current_time) if is_traced else None
+        self.trace: Trace | None = Trace(self._began_at, time_now) if is_traced else None
         self.nodes: list[Node] = []
         self.seed = seed
         self.fabric: MemoryFabric = MemoryFabric(seed=seed, observer=self.trace)

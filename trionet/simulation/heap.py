@@ -145,7 +145,7 @@ class HeapCluster:
                 self._carry_out(member, member.mux.receive(source, messages, self.now + member.skew_s))
 
     def _fire(self, member: HeapMember, planned: float) -> None:
-        if not member.is_up or planned != member.wake_at or self.now < member.paused_until:
+        if planned != member.wake_at or not member.is_up or self.now < member.paused_until:
             return
         member.wake_at = math.inf
         self._carry_out(member, member.mux.on_timer(self.now + member.skew_s))
@@ -162,7 +162,10 @@ class HeapCluster:
         if due != member.wake_at:  # a timer planned before is ignored by `_fire`
             member.wake_at = due
             if due < math.inf:
-                self._push(max(due, self.now), self._fire_it, member, due)
+                self._count += 1  # as in `_push`, without the call
+                heapq.heappush(
+                    self._heap, (due if due > self.now else self.now, self._count, self._fire_it, member, due)
+                )
 
     def _send(self, member: HeapMember, packet: Packet) -> None:
         self.sent += 1

@@ -22,6 +22,7 @@ from trionet.protocols.link.frames import CallFrame, End, OwnCallFrame
 from trionet.protocols.link.outgoing import LinkResting, LinkRetired
 from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import Request, Sending, time_left_s
+from trionet.trio_internals import time_now
 from trionet.trio_tasks import WOKEN, wait_woken
 
 from .callers import Call, SentCall, Stream, changed, error_of, orphaned_by, restored, value_of
@@ -151,7 +152,7 @@ class LinkClient:
             return None
         call = SentCall(depth, cancel=self.cancel, handle=handle, sender=_current_task())
         call.request = request
-        if not self._core.wake(trio.current_time()):
+        if not self._core.wake(time_now()):
             return None
         try:
             self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
@@ -258,7 +259,7 @@ class LinkClient:
         task = _current_task()
         self._queued[task] = request
         try:
-            while self._calls.is_open and not self._core.wake(trio.current_time()):
+            while self._calls.is_open and not self._core.wake(time_now()):
                 self._push()
                 await self._room_waiters.park()
         finally:
@@ -295,18 +296,20 @@ class LinkClient:
         is_relayed = request.service == _RELAY.service and request.method == _RELAY.method
         grace_s = RoundTrip.GRACE_MAX_S if is_relayed else self._core.round_trip.grace_s()  # the peer cancels others
         until, left_s = trio.current_time() + grace_s, RoundTrip.GRACE_MAX_S
-        with trio.CancelScope(shield=True):
-            while call.answer is None:
-                with trio.move_on_at(until):
-                    while call.answer is None:
-                        await changed(call)
+        while call.answer is None:
+            with trio.CancelScope(shield=True, deadline=until):
+                while call.answer is None:
+                    await changed(call)
+            if call.answer is not None:
+                break
+            with trio.CancelScope(shield=True):
                 for _ in range(_PASSES_TO_READ):
                     await trio.lowlevel.checkpoint()
-                now = trio.current_time()
-                more_s = min(now - until, left_s)
-                if more_s < _LATE_S:
-                    break
-                until, left_s = now + more_s, left_s - more_s
+            now = trio.current_time()
+            more_s = min(now - until, left_s)
+            if more_s < _LATE_S:
+                break
+            until, left_s = now + more_s, left_s - more_s
         if call.answer is None:
             orphaned = [NodeAddress.of(self._name)]
         else:

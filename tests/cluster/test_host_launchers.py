@@ -151,18 +151,56 @@ def test_seeds_are_of_as_many_hosts_as_possible() -> None:
     assert "10.0.0.2:7000" in seeds
 
 
+@pytest.mark.parametrize("boot_s", [1000.0, 25.0])
+async def test_a_node_that_hangs_holds_up_only_itself_and_joins_the_others_when_it_is_started_again(
+    autojump_clock: trio.testing.MockClock, boot_s: float
+) -> None:
+    hangs = FakeHost(1, login_s=0.5, boot_s=boot_s)
+    others = [FakeHost(2), FakeHost(3)]
+    begun = trio.current_time()
+    with trio.move_on_after(900):
+        await start_all([hangs, *others], 2)
+    alone, *again = hangs.configs
+    assert not alone.join
+    assert [bool(config.join) for config in again] == [True, True], "its nodes are started again, to join"
+    assert max(host.begun[-1] for host in (hangs, *others)) - begun < 15
+    assert sum(not config.join for host in others for config in host.configs) == 1, "of which one began the cluster"
+
+
+async def test_while_all_hang_one_node_of_each_host_starts_alone_and_the_first_to_boot_is_joined_by_all(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hosts = [FakeHost(number, boot_s=35.0) for number in (1, 2, 3)]
+    booted = await start_all(hosts, 2)
+    assert sorted({address.ip for address in booted}) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert len(booted) == 6
+    assert [sum(not config.join for config in host.configs) for host in hosts] == [1, 1, 1]
+    assert trio.current_time() < 1 + 35 + 35 + 1
+
+
+async def test_a_node_that_boots_at_the_moment_that_another_one_has_is_started_again_and_reported_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hosts = [FakeHost(1, login_s=0.5, boot_s=15.0), FakeHost(2, boot_s=5.0)]
+    booted = await start_all(hosts, 1)
+    assert sorted(address.ip for address in booted) == ["10.0.0.1", "10.0.0.2"]
+    (one, other) = (host.configs for host in hosts)
+    assert sorted([len(one), len(other)]) == [1, 2]
+
+
 @pytest.mark.parametrize("which", ["rem", "give_up"])
 async def test_a_cluster_of_which_nobody_runs_any_more_begins_again_with_one_node(which: str) -> None:
     running = Running()
     address = NodeAddress("10.0.0.1", 7000)
-    assert await running.wait_turn()
+    scope = await running.wait_turn("one")
+    assert scope is not None
     if which == "rem":
-        running.put(address, "one")
-        assert not await running.wait_turn()
+        running.put(address, "one", scope)
+        assert await running.wait_turn("two") is None
         running.rem(address)
     else:
-        running.give_up()
-    assert await running.wait_turn()
-    with trio.move_on_after(0.01) as scope:
-        await running.wait_turn()
-    assert scope.cancelled_caught
+        running.give_up("one", scope)
+    assert await running.wait_turn("one") is not None
+    with trio.move_on_after(0.01) as waiting:
+        await running.wait_turn("two")
+    assert waiting.cancelled_caught

@@ -19,12 +19,14 @@ import trio
 
 from trionet.errors import SpawnError
 from trionet.log_limits import about, limited_log
+from trionet.nurseries import open_plain_nursery
 from trionet.version import __version__
 
 from .base import explain_status
 from .beat import Beat
 from .children import kill_child, open_child
 from .far_frames import BEAT_S, TOKEN_BYTES, FrameReader, Greeting, Hello, are_compatible, frames, skew
+from .far_output import GRANTED_BYTES, FarOutput
 from .forked import END_S, LOST, RECORD, ForkServer
 from .lineage import lineage
 from .output import is_output_named, level_of_process
@@ -57,21 +59,23 @@ class SSHPlace(Login):
 
     async def connect(self, needs: Needs, *, task_status: trio.TaskStatus[SSHConnection]) -> None:
         """Log in, report the connection, and return when it has ended."""
-        hello = Hello(__version__, secrets.token_bytes(TOKEN_BYTES), needs, level_of_process())
+        hello = Hello(__version__, secrets.token_bytes(TOKEN_BYTES), needs, level_of_process(), GRANTED_BYTES)
         with open_log() as log:
             command = [*self.ssh, *log.options, *self.there]
             streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "process_group": 0}
             process = await open_child(command, what="ssh", **streams)
             connection = SSHConnection(process, self.host, hello.token)
-            try:
-                await connection.greet(self.surroundings() + msgspec.json.encode(hello) + b"\n")
-                task_status.started(connection)
-                await connection.run(log)
-            except NoGreeting as exc:
-                raise await self._error(exc, log) from None
-            finally:
-                with trio.CancelScope(shield=True):
-                    await connection.end()
+            async with open_plain_nursery() as nursery:
+                nursery.start_soon(connection.output.run)
+                try:
+                    await connection.greet(self.surroundings() + msgspec.json.encode(hello) + b"\n")
+                    task_status.started(connection)
+                    await connection.run(log)
+                except NoGreeting as exc:
+                    raise await self._error(exc, log) from None
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await connection.end()
 
     async def _error(self, failed: NoGreeting, log: SSHLog) -> SpawnError:
         """Return the error for a helper that has not come."""
@@ -131,6 +135,9 @@ class SSHConnection(ForkServer):
         process: the ssh client.
         host: the machine.
         token: begins the frames of the helper.
+
+    Attributes:
+        output: what its nodes print.
     """
 
     def __init__(self, process: trio.Process, host: str, token: bytes) -> None:
@@ -142,6 +149,7 @@ class SSHConnection(ForkServer):
         self._host = host
         self._reader = FrameReader(self._handle_frame, token)
         self._greeting: Greeting | None = None
+        self.output: FarOutput = FarOutput(self._grant)
         self._shield = trio.CancelScope(shield=True)
 
     def finish(self) -> None:
@@ -201,9 +209,10 @@ class SSHConnection(ForkServer):
         with trio.move_on_after(0 if self._greeting is None else END_S):
             await self._stdin.aclose()
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                while await self._stdout.receive_some():  # a login shell may print, and would block
-                    pass
+                while data := await self._stdout.receive_some():  # a login shell may print, and would block
+                    self._reader.feed(data)
             await self._process.wait()
+        self.output.close()
         if self._process.returncode is None:
             await kill_child(self._process)
         await trio.aclose_forcefully(self._stdin)
@@ -270,9 +279,16 @@ class SSHConnection(ForkServer):
         node = self._nodes.get(number)
         if kind == b"G" and self._greeting is None:
             self._greeting = msgspec.json.decode(data, type=Greeting)
+        elif kind == b"O":
+            self.output.feed(data)
         elif node is not None and kind in b"DEX":
             self._line_of(node).feed(data)
         self.handle(kind, number, value)
+
+    async def _grant(self, count: int) -> None:
+        """Grant the helper so many bytes of output more."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self.send_frame(RECORD.pack(b"W", 0, count))
 
     def _line_of(self, node: ForkedNode) -> _FarLine:
         assert isinstance(node.line, _FarLine)

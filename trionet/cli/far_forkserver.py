@@ -32,6 +32,7 @@ from trionet.launchers.far_frames import (
 )
 from trionet.launchers.forked import RECORD
 from trionet.launchers.lineage import descend_from, lineage
+from trionet.processors import usable_processors
 from trionet.version import __version__
 
 from .forkserver import prepare
@@ -67,7 +68,7 @@ def serve_far(*, has_entered: bool) -> NoReturn:
     os.dup2(2, 1)
     error = error or _prepare(hello)
     server = _FarForkServer(control, report_to, hello)
-    greeting = Greeting(__version__, list(sys.version_info[:2]), error[:_MAX_ERROR])
+    greeting = Greeting(__version__, list(sys.version_info[:2]), error[:_MAX_ERROR], usable_processors())
     server.greet(msgspec.json.encode(greeting))
     freeze()
     server.post_sentinel()

@@ -76,11 +76,13 @@ class Greeting(msgspec.Struct, frozen=True):
         version: that of its trionet.
         python: that of its Python, major and minor.
         error: why it can't start nodes; empty if it can.
+        processors: how many its machine has for it.
     """
 
     version: str
     python: list[int]
     error: str = ""
+    processors: int = 0
 
 
 def are_compatible(one: str, other: str) -> bool:

@@ -30,6 +30,7 @@ from .far_output import GRANTED_BYTES, FarOutput
 from .forked import END_S, LOST, RECORD, ForkServer
 from .lineage import lineage
 from .output import is_output_named, level_of_process
+from .pace import Pace
 from .passed_code import passed_code
 from .ssh_log import open_log
 from .ssh_login import Login
@@ -57,16 +58,18 @@ _EXIT_S: Final = 1.0
 class SSHPlace(Login):
     """A login that nodes share; see `trionet.launchers.connections.Place`."""
 
-    async def connect(self, needs: Needs, *, task_status: trio.TaskStatus[SSHConnection]) -> None:
+    async def connect(
+        self, needs: Needs, nursery: trio.Nursery, *, task_status: trio.TaskStatus[SSHConnection]
+    ) -> None:
         """Log in, report the connection, and return when it has ended."""
         hello = Hello(__version__, secrets.token_bytes(TOKEN_BYTES), needs, level_of_process(), GRANTED_BYTES)
         with open_log() as log:
             command = [*self.ssh, *log.options, *self.there]
             streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "process_group": 0}
             process = await open_child(command, what="ssh", **streams)
-            connection = SSHConnection(process, self.host, hello.token)
-            async with open_plain_nursery() as nursery:
-                nursery.start_soon(connection.output.run)
+            connection = SSHConnection(process, self.host, hello.token, Pace(nursery))
+            async with open_plain_nursery() as own:
+                own.start_soon(connection.output.run)
                 try:
                     await connection.greet(self.surroundings() + msgspec.json.encode(hello) + b"\n")
                     task_status.started(connection)
@@ -135,12 +138,14 @@ class SSHConnection(ForkServer):
         process: the ssh client.
         host: the machine.
         token: begins the frames of the helper.
+        pace: that of starts over there.
 
     Attributes:
         output: what its nodes print.
+        pace: that.
     """
 
-    def __init__(self, process: trio.Process, host: str, token: bytes) -> None:
+    def __init__(self, process: trio.Process, host: str, token: bytes, pace: Pace) -> None:
         super().__init__(process, f"the connection to {host}")
         assert isinstance(process.stdin, trio.lowlevel.FdStream)
         assert process.stdout is not None
@@ -150,6 +155,7 @@ class SSHConnection(ForkServer):
         self._reader = FrameReader(self._handle_frame, token)
         self._greeting: Greeting | None = None
         self.output: FarOutput = FarOutput(self._grant)
+        self.pace: Pace = pace
         self._shield = trio.CancelScope(shield=True)
 
     def finish(self) -> None:
@@ -180,6 +186,8 @@ class SSHConnection(ForkServer):
             raise NoGreeting(1, skew(__version__, self._greeting.version, self._host))
         if self._greeting.error:
             raise NoGreeting(1, f"{self._host} can't start nodes: {self._greeting.error}")
+        if self._greeting.processors:
+            self.pace.set_processors(self._greeting.processors)
 
     async def run(self, log: SSHLog) -> None:
         """Serve starts until `finish`, or until the connection breaks.

@@ -33,7 +33,9 @@ _LOGINS_AT_ONCE: Final = 8
 _PATIENCE_S: Final = 10.0
 """How long a node may start alone, until one of another host begins alone, too."""
 
+_FIRST_SEEDS: Final = 3
 _MOST_SEEDS: Final = 8
+"""How many seeds a node gets: each costs it a connection, and sends it all members."""
 
 
 def ssh_launcher(host: Host) -> SSHLauncher:
@@ -48,9 +50,11 @@ class Running:
 
     Attributes:
         logins: the hosts that are logged in to now.
+        have_all_started: whether those that start now are started again, when some of the others may be gone.
     """
 
     def __init__(self) -> None:
+        self.have_all_started: bool = False
         self.logins: trio.CapacityLimiter = trio.CapacityLimiter(_LOGINS_AT_ONCE)
         self._hosts: dict[NodeAddress, str] = {}
         self._alone: dict[str, trio.CancelScope] = {}
@@ -93,11 +97,11 @@ class Running:
         self._hosts.pop(address, None)
 
     def seeds(self) -> list[str]:
-        """Return the addresses of some, of as many hosts as there are."""
+        """Return the addresses of some, of as many hosts as possible."""
         of_host = {host: address for address, host in reversed(self._hosts.items())}
         first = dict.fromkeys(of_host.values())
         others = (each for each in self._hosts if each not in first)
-        return [str(address) for address in [*first, *others]][:_MOST_SEEDS]
+        return [str(address) for address in [*first, *others]][: _MOST_SEEDS if self.have_all_started else _FIRST_SEEDS]
 
 
 class HostLauncher:

@@ -21,6 +21,8 @@ class FakeHost(SSHLauncher):
     Attributes:
         configs: those of the nodes that were started, in order.
         logging_in: how many nodes wait for the login now.
+        logins: how many were begun.
+        fails: ``login`` or ``boot``, if that fails.
     """
 
     def __init__(self, number: int, *, login_s: float = 1.0, boot_s: float = 1.0, fails: str = "") -> None:
@@ -29,13 +31,15 @@ class FakeHost(SSHLauncher):
         self.configs: list[NodeConfig] = []
         self.logging_in = 0
         self.begun: list[float] = []
-        self._login_s, self._boot_s, self._fails = login_s, boot_s, fails
+        self.logins, self.fails = 0, fails
+        self._login_s, self._boot_s = login_s, boot_s
 
     async def connect(self) -> None:
         self.logging_in += 1
+        self.logins += 1
         try:
             await trio.sleep(self._login_s)
-            if self._fails == "login":
+            if self.fails == "login":
                 raise SpawnError("no route to host")
         finally:
             self.logging_in -= 1
@@ -47,7 +51,7 @@ class FakeHost(SSHLauncher):
         port = 7000 + len(self.configs)
         self.begun.append(trio.current_time())
         await trio.sleep(self._boot_s)
-        if self._fails == "boot":
+        if self.fails == "boot":
             raise SpawnError("the port is in use")
         task_status.started(NodeAddress(f"10.0.0.{self.number}", port))
         await trio.sleep_forever()
@@ -139,6 +143,27 @@ async def test_a_node_that_is_started_again_joins_those_that_run(autojump_clock:
                 nursery.cancel_scope.cancel()
         others.cancel_scope.cancel()
     assert [config.join for config in hosts[0].configs] == [["10.0.0.2:7001"]] * 2
+
+
+async def test_a_host_of_a_running_cluster_that_refuses_logins_is_tried_until_it_is_back(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, running = FakeHost(1, fails="login"), Running()
+    running.have_all_started = True
+    launcher = HostLauncher(host, "host1", running)
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+
+        async def come_back() -> None:
+            await trio.sleep(300)
+            host.fails = ""
+
+        nursery.start_soon(come_back)
+        await nursery.start(launcher.start, NodeConfig(join=[]))
+        assert 300 < trio.current_time() - begun < 335
+        nursery.cancel_scope.cancel()
+    assert 10 < host.logins < 16, "it backs off"
+    assert "host1 can't be reached, and is tried again: no route to host" in caplog.text
 
 
 def test_seeds_are_of_as_many_hosts_as_possible() -> None:

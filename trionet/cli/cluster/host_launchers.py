@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
+from trionet.errors import SpawnError
 from trionet.launchers.ssh import SSHLauncher
+from trionet.log_limits import about, limited_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +29,17 @@ if TYPE_CHECKING:
 
 __all__ = ["HostLauncher", "Running", "ssh_launcher"]
 
+_log = limited_log(__name__)
+
 _LOGINS_AT_ONCE: Final = 8
 """How many hosts are logged in to at once."""
 
 _PATIENCE_S: Final = 10.0
 """How long a node may start alone, until one of another host begins alone, too."""
+
+_FIRST_PAUSE_S: Final = 1.0
+_LAST_PAUSE_S: Final = 30.0
+"""The pauses between attempts to reach a host again, which back off exponentially."""
 
 _FIRST_SEEDS: Final = 3
 _MOST_SEEDS: Final = 8
@@ -119,7 +127,7 @@ class HostLauncher:
         """Start a node and stay until it has ended; see `Launcher.start`."""
         if isinstance(self._launcher, SSHLauncher):
             # Before its turn, so that a host that can't be reached keeps no other waiting.
-            await self._connect(self._launcher)
+            await self._reach(self._launcher)
         while not config.join and (scope := await self._running.wait_turn(self._host)) is not None:
             with scope:
                 return await self._start(config, task_status, scope)
@@ -138,6 +146,26 @@ class HostLauncher:
                 self._running.rem(status.address)
             elif scope is not None:
                 self._running.give_up(self._host, scope)
+
+    async def _reach(self, launcher: SSHLauncher) -> None:
+        """Log in; once all have started, again and again: that a host can't be reached is no failure of its nodes.
+
+        Raises:
+            SpawnError: it can't be reached at the first start.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._connect(launcher)
+            except SpawnError as exc:
+                if not self._running.have_all_started:
+                    raise
+                text = "%s can't be reached, and is tried again: %s"
+                _log.warning(text, self._host, exc.text, extra=about(self._host, host=self._host))
+            else:
+                return
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
     async def _connect(self, launcher: SSHLauncher) -> None:
         """Log in, as one of few hosts at once. All nodes of a host share its place, and one login."""

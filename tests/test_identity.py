@@ -249,6 +249,8 @@ def test_a_host_is_understood_in_every_way_to_write_it(given: str, taken: str) -
         ("2130706433", "no IPv4 address"),
         ("0x7f.0x1", "no IPv4 address"),
         ("::g", "no IPv6 address"),
+        ("fe80::1", "name that, as 'fe80::1%eth0'"),
+        ("[FE80::0:1]", "name that, as 'fe80::1%eth0'"),
         ("[::1", "no IPv6 address"),
         ("1:2:3", "no IPv6 address"),
         ("http://127.0.0.1:8080", "an IP address or a host name"),

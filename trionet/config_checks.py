@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, MalformedRequest
-from .identity import NodeAddress, check_name
+from .identity import NodeAddress, check_name, lacks_interface
 from .import_paths import is_reference
 from .key_texts import holds_key_text
 from .user_code import pass_endings, shown
@@ -50,6 +50,10 @@ def checked_seed(seed: object) -> str:
         raise ConfigError(f"join: a {type(seed).__name__} is no address: {type(exc).__name__}") from exc
     if not address.port:
         raise ConfigError(f"join: the seed {address} has no port")
+    if lacks_interface(address.ip):
+        raise ConfigError(
+            f"join: {address} is link-local: name the interface to it, as [{address.ip}%eth0]:{address.port}"
+        )
     return str(address)
 
 

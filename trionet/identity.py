@@ -30,6 +30,7 @@ __all__ = [
     "checked_host",
     "is_loopback",
     "is_unspecified",
+    "lacks_interface",
     "members_by_sid",
     "sid_of",
 ]
@@ -207,7 +208,7 @@ def checked_host(host: object, setting: str) -> str:
     """Return the IP address or host name that `host` denotes, in the canonical form from which NIDs are computed.
 
     That drops the brackets of an IPv6 address, and the final dot and the capitals of a name, and turns an IPv4-mapped
-    IPv6 address into the IPv4 address.
+    IPv6 address into the IPv4 address. A link-local address names its interface.
 
     Args:
         host: the value of a setting.
@@ -232,7 +233,18 @@ def checked_host(host: object, setting: str) -> str:
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     if text != host and host.startswith("[") and address.version == 4:  # noqa: PLR2004  IPv4
         raise ConfigError(f"{setting} is {host!r}, and brackets are for IPv6 addresses: use {text!r}")
+    if lacks_interface(text):
+        raise ConfigError(
+            f"{setting} is {host!r:.100}, a link-local address, which is one of an interface: name that, as "
+            f"'{address}%eth0', by the name that it has on all machines of the cluster"
+        )
     return str(mapped or address)
+
+
+def lacks_interface(ip: str) -> bool:
+    """Return whether `ip` is a link-local IPv6 address of which no interface is named: nobody can connect to that."""
+    address = _parsed(ip)
+    return isinstance(address, ipaddress.IPv6Address) and address.is_link_local and address.scope_id is None
 
 
 def _checked_name(host: str, setting: str) -> str:

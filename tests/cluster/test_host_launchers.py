@@ -21,6 +21,8 @@ class FakeHost(SSHLauncher):
     Attributes:
         configs: those of the nodes that were started, in order.
         logging_in: how many nodes wait for the login now.
+        logins: how many were begun.
+        fails: ``login`` or ``boot``, if that fails.
     """
 
     def __init__(self, number: int, *, login_s: float = 1.0, boot_s: float = 1.0, fails: str = "") -> None:
@@ -29,13 +31,15 @@ class FakeHost(SSHLauncher):
         self.configs: list[NodeConfig] = []
         self.logging_in = 0
         self.begun: list[float] = []
-        self._login_s, self._boot_s, self._fails = login_s, boot_s, fails
+        self.logins, self.fails = 0, fails
+        self._login_s, self._boot_s = login_s, boot_s
 
     async def connect(self) -> None:
         self.logging_in += 1
+        self.logins += 1
         try:
             await trio.sleep(self._login_s)
-            if self._fails == "login":
+            if self.fails == "login":
                 raise SpawnError("no route to host")
         finally:
             self.logging_in -= 1
@@ -47,7 +51,7 @@ class FakeHost(SSHLauncher):
         port = 7000 + len(self.configs)
         self.begun.append(trio.current_time())
         await trio.sleep(self._boot_s)
-        if self._fails == "boot":
+        if self.fails == "boot":
             raise SpawnError("the port is in use")
         task_status.started(NodeAddress(f"10.0.0.{self.number}", port))
         await trio.sleep_forever()
@@ -141,28 +145,89 @@ async def test_a_node_that_is_started_again_joins_those_that_run(autojump_clock:
     assert [config.join for config in hosts[0].configs] == [["10.0.0.2:7001"]] * 2
 
 
+async def test_a_host_of_a_running_cluster_that_refuses_logins_is_tried_until_it_is_back(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, running = FakeHost(1, fails="login"), Running()
+    running.have_all_started = True
+    launcher = HostLauncher(host, "host1", running)
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+
+        async def come_back() -> None:
+            await trio.sleep(300)
+            host.fails = ""
+
+        nursery.start_soon(come_back)
+        await nursery.start(launcher.start, NodeConfig(join=[]))
+        assert 300 < trio.current_time() - begun < 335
+        nursery.cancel_scope.cancel()
+    assert 10 < host.logins < 16, "it backs off"
+    assert "host1 can't be reached, and is tried again: no route to host" in caplog.text
+
+
 def test_seeds_are_of_as_many_hosts_as_possible() -> None:
     running = Running()
     for number in range(20):
         running.put(NodeAddress("10.0.0.1", 7000 + number), "one")
     running.put(NodeAddress("10.0.0.2", 7000), "two")
-    seeds = running.seeds()
-    assert len(seeds) == 8
-    assert "10.0.0.2:7000" in seeds
+    for have_all_started, count in ((False, 3), (True, 8)):
+        running.have_all_started = have_all_started
+        seeds = running.seeds()
+        assert len(seeds) == count
+        assert "10.0.0.2:7000" in seeds
+
+
+@pytest.mark.parametrize("boot_s", [1000.0, 25.0])
+async def test_a_node_that_hangs_holds_up_only_itself_and_joins_the_others_when_it_is_started_again(
+    autojump_clock: trio.testing.MockClock, boot_s: float
+) -> None:
+    hangs = FakeHost(1, login_s=0.5, boot_s=boot_s)
+    others = [FakeHost(2), FakeHost(3)]
+    begun = trio.current_time()
+    with trio.move_on_after(900):
+        await start_all([hangs, *others], 2)
+    alone, *again = hangs.configs
+    assert not alone.join
+    assert [bool(config.join) for config in again] == [True, True], "its nodes are started again, to join"
+    assert max(host.begun[-1] for host in (hangs, *others)) - begun < 15
+    assert sum(not config.join for host in others for config in host.configs) == 1, "of which one began the cluster"
+
+
+async def test_while_all_hang_one_node_of_each_host_starts_alone_and_the_first_to_boot_is_joined_by_all(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hosts = [FakeHost(number, boot_s=35.0) for number in (1, 2, 3)]
+    booted = await start_all(hosts, 2)
+    assert sorted({address.ip for address in booted}) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert len(booted) == 6
+    assert [sum(not config.join for config in host.configs) for host in hosts] == [1, 1, 1]
+    assert trio.current_time() < 1 + 35 + 35 + 1
+
+
+async def test_a_node_that_boots_at_the_moment_that_another_one_has_is_started_again_and_reported_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hosts = [FakeHost(1, login_s=0.5, boot_s=15.0), FakeHost(2, boot_s=5.0)]
+    booted = await start_all(hosts, 1)
+    assert sorted(address.ip for address in booted) == ["10.0.0.1", "10.0.0.2"]
+    (one, other) = (host.configs for host in hosts)
+    assert sorted([len(one), len(other)]) == [1, 2]
 
 
 @pytest.mark.parametrize("which", ["rem", "give_up"])
 async def test_a_cluster_of_which_nobody_runs_any_more_begins_again_with_one_node(which: str) -> None:
     running = Running()
     address = NodeAddress("10.0.0.1", 7000)
-    assert await running.wait_turn()
+    scope = await running.wait_turn("one")
+    assert scope is not None
     if which == "rem":
-        running.put(address, "one")
-        assert not await running.wait_turn()
+        running.put(address, "one", scope)
+        assert await running.wait_turn("two") is None
         running.rem(address)
     else:
-        running.give_up()
-    assert await running.wait_turn()
-    with trio.move_on_after(0.01) as scope:
-        await running.wait_turn()
-    assert scope.cancelled_caught
+        running.give_up("one", scope)
+    assert await running.wait_turn("one") is not None
+    with trio.move_on_after(0.01) as waiting:
+        await running.wait_turn("two")
+    assert waiting.cancelled_caught

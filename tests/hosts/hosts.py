@@ -173,7 +173,7 @@ class Hosts(list[Host]):
         """Lose that share of all packets between hosts, or of those from and to `host` alone."""
         if host is None:
             numbers = [each.number for each in self]
-            return partial(self._switch.allow, self._switch.drop(numbers, numbers, share))
+            return partial(self._switch.allow, self._switch.drop([(numbers, numbers)], share))
         others = [each for each in self if each is not host]
         return self._drop([pair for other in others for pair in ((host, other), (other, host))], share)
 
@@ -225,13 +225,8 @@ class Hosts(list[Host]):
         targets: dict[int, list[int]] = {}
         for source, target in pairs:
             targets.setdefault(source.number, []).append(target.number)
-        rules = [self._switch.drop([source], found, share) for source, found in targets.items()]
-
-        def undo() -> None:
-            for rule in rules:
-                self._switch.allow(rule)
-
-        return undo
+        ways = [([source], found) for source, found in targets.items()]
+        return partial(self._switch.allow, self._switch.drop(ways, share))
 
     def _forget(self, pairs: list[tuple[Host, Host]]) -> Callable[[], None]:
         def undo() -> None:

@@ -78,17 +78,10 @@ class Switch:
 
     # ---- faults
 
-    def drop(self, sources: Iterable[int], targets: Iterable[int], loss: float = 1.0) -> int:
-        """Drop packets from `sources` to `targets`; return what `allow` takes."""
-        ways = f"iifname {_ports(sources, 'port', 'slow')} oifname {_ports(targets, 'port')}"
-        if loss >= 1:
-            rules = f"add rule bridge faults forward {ways} drop\n"
-        else:
-            lost = f"numgen random mod {_MANY} < {round(loss * _MANY)} drop"
-            rules = f"add rule bridge faults forward ether type ip {ways} {lost}\n"
-            rules += f"add rule bridge faults forward ether type ip6 {ways} meta l4proto != ipv6-icmp {lost}\n"
+    def drop(self, ways: Iterable[tuple[Iterable[int], Iterable[int]]], loss: float = 1.0) -> int:
+        """Drop packets of all these ways, from sources to targets, from one moment on; return what `allow` takes."""
         self._count += 1
-        self._rules[self._count] = rules
+        self._rules[self._count] = "".join(_drop(sources, targets, loss) for sources, targets in ways)
         self._set_rules()
         return self._count
 
@@ -142,6 +135,16 @@ class Switch:
         self._relay = None
         self._slow = {}
         self._set_rules()
+
+
+def _drop(sources: Iterable[int], targets: Iterable[int], loss: float) -> str:
+    """Return the rules that drop packets from `sources` to `targets`."""
+    ways = f"iifname {_ports(sources, 'port', 'slow')} oifname {_ports(targets, 'port')}"
+    if loss >= 1:
+        return f"add rule bridge faults forward {ways} drop\n"
+    lost = f"numgen random mod {_MANY} < {round(loss * _MANY)} drop"
+    rules = f"add rule bridge faults forward ether type ip {ways} {lost}\n"
+    return rules + f"add rule bridge faults forward ether type ip6 {ways} meta l4proto != ipv6-icmp {lost}\n"
 
 
 def _mac(number: int) -> str:

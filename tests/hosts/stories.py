@@ -54,19 +54,20 @@ async def parted(world: World) -> dict[str, float]:
     large = [name for name in world.layout.everyone if name not in small]
     await trio.sleep(SETTLE_S)
     before = await world.reports()
-    at = clock()
-    world.part([0, 1])
+    at = world.part([0, 1])
     await trio.sleep(PARTED_S)
     between = await world.reports()
     found = _noticed({name: between[name] for name in large}, small, at, "large side: ")
     found |= _noticed({name: between[name] for name in small}, large, at, "small side: ")
     found |= _packets(before, between, PARTED_S)
-    healed = clock()
-    world.heal()
+    before_heal, healed = clock(), world.heal()
     await trio.sleep(HEAL_S)
     after = await world.reports()
     joined = [
-        max((note.at for note in after[name].notes if note.what == "MemberJoined" and note.at > healed), default=0.0)
+        max(
+            (note.at for note in after[name].notes if note.what == "MemberJoined" and note.at > before_heal),
+            default=0.0,
+        )
         for name in world.layout.everyone
     ]
     everyone = sorted(world.layout.everyone)
@@ -83,8 +84,7 @@ async def one_way(world: World) -> dict[str, float]:
     last = world.layout.hosts - 1
     await trio.sleep(SETTLE_S)
     before = await world.reports()
-    at = clock()
-    world.mute(last)
+    at = world.mute(last)
     await trio.sleep(DETECT_S)
     after = await world.reports()
     others = {name: report for name, report in after.items() if name not in world.layout.names(last)}

@@ -164,6 +164,31 @@ def test_nodes_at_ipv6_addresses_are_a_cluster_that_calls_its_members_and_notice
         nodes.check_calls(first, other, [one, other])
 
 
+def test_nodes_at_link_local_addresses_are_a_cluster_by_links_and_by_datagrams(tmp_path: Path) -> None:
+    require_hosts()
+    nodes = Nodes(tmp_path)
+    with open_hosts(2) as hosts:
+        ips = [f"{link_local(host)}%eth0" for host in hosts]
+        first, second = hosts
+        with (
+            nodes.start(first, ip=ips[0], port=PORT) as one,
+            nodes.start(second, ip="::", port=PORT, join=[str(one)]) as other,
+        ):
+            assert [one.ip, other.ip] == ips, "both name the interface"
+            for address in (one, other):
+                nodes.check_calls(first, address, [one, other])
+            pings = nodes.ask(first, "ping", str(one), str(other), "--count", "1", "--wait", "30")
+            assert [each["datagrams"]["loss"] for each in pings] == [0, 0]
+
+
+def link_local(host: Host) -> str:
+    """Return the link-local address of a host, once it may be used."""
+    while True:
+        shown = host.check(["ip", "-6", "-oneline", "address", "show", "dev", "eth0", "scope", "link"])
+        if shown and "tentative" not in shown:
+            return shown.split()[3].partition("/")[0]
+
+
 def test_nodes_at_ipv6_addresses_call_each_other_by_http(tmp_path: Path) -> None:
     require_hosts()
     nodes = Nodes(tmp_path)

@@ -79,11 +79,11 @@ class World(Protocol):
     async def kill_node(self, host: int, place: int) -> float:
         """Kill the process of a node; return when."""
 
-    def mute(self, host: int) -> None:
-        """Lose all that a host sends to others."""
+    def mute(self, host: int) -> float:
+        """Lose all that a host sends to others; return since when."""
 
-    def part(self, hosts: list[int], *, by_route: bool = False) -> None:
-        """Cut these hosts off from the others; for real, with `by_route`, senders know at once."""
+    def part(self, hosts: list[int], *, by_route: bool = False) -> float:
+        """Cut these hosts off from the others; return since when. For real, with `by_route`, senders know at once."""
 
     def lose(self, share: float) -> None:
         """Lose that share of all packets between hosts."""
@@ -91,8 +91,8 @@ class World(Protocol):
     def delay(self, seconds: float) -> None:
         """Deliver packets between hosts so much later."""
 
-    def heal(self) -> None:
-        """End all faults but deaths."""
+    def heal(self) -> float:
+        """End all faults but deaths; return since when."""
 
     async def say(self, host: int, place: int, word: str) -> float:
         """Send a rumor from a node; return when."""
@@ -144,13 +144,15 @@ class _Real:
         self._up.discard((host, place))
         return at
 
-    def mute(self, host: int) -> None:
+    def mute(self, host: int) -> float:
         for other in self._hosts:
             if other is not self._hosts[host]:
                 self._hosts.block(self._hosts[host], other, one_way=True)
+        return clock()
 
-    def part(self, hosts: list[int], *, by_route: bool = False) -> None:
+    def part(self, hosts: list[int], *, by_route: bool = False) -> float:
         self._hosts.partition([self._hosts[host] for host in hosts], by_route=by_route)
+        return clock()
 
     def lose(self, share: float) -> None:
         self._hosts.loss(share)
@@ -158,8 +160,9 @@ class _Real:
     def delay(self, seconds: float) -> None:
         self._hosts.delay(seconds)
 
-    def heal(self) -> None:
+    def heal(self) -> float:
         self._hosts.heal()
+        return clock()
 
     async def say(self, host: int, place: int, word: str) -> float:
         return float(await self._ask(self.layout.names(host)[place], {"say": word}))
@@ -221,14 +224,16 @@ class _Simulated:
         self._sim.crash(host * self.layout.each + place)
         return clock()
 
-    def mute(self, host: int) -> None:
+    def mute(self, host: int) -> float:
         self._add(cut(self._nodes([host]), self._nodes(self._others([host]))))
+        return clock()
 
-    def part(self, hosts: list[int], *, by_route: bool = False) -> None:
+    def part(self, hosts: list[int], *, by_route: bool = False) -> float:
         del by_route
         one, other = self._nodes(hosts), self._nodes(self._others(hosts))
         self._add(cut(one, other))
         self._add(cut(other, one))
+        return clock()
 
     def lose(self, share: float) -> None:
         self._add(only(lose(share), _is_between_hosts))
@@ -236,9 +241,10 @@ class _Simulated:
     def delay(self, seconds: float) -> None:
         self._add(only(delay(constant(seconds)), _is_between_hosts))
 
-    def heal(self) -> None:
+    def heal(self) -> float:
         self._sim.fabric.remove_rules(*self._rules)
         self._rules.clear()
+        return clock()
 
     async def say(self, host: int, place: int, word: str) -> float:
         node = self._sim.nodes[host * self.layout.each + place]

@@ -23,6 +23,7 @@ from trionet import NodeAddress, NodeConfig
 from trionet.launchers.far_frames import MAX_FRAME_BYTES, TOKEN_BYTES, FrameReader, Greeting, Hello, frames
 from trionet.launchers.forked import RECORD
 from trionet.launchers.supervised import Boot, Report, decode_line, encode_line
+from trionet.processors import usable_processors
 from trionet.version import __version__
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def open_helper(before: str = "") -> Generator[Helper]:
             helper = Helper(process)
             helper.send(b"{}\nnull\n" + msgspec.json.encode(Hello(__version__, TOKEN)) + b"\n")
             greeting = msgspec.json.decode(helper.receive(b"G")[2], type=Greeting)
-            assert greeting == Greeting(__version__, list(sys.version_info[:2]))
+            assert greeting == Greeting(__version__, list(sys.version_info[:2]), "", usable_processors())
             yield helper
         finally:
             process.kill()

@@ -83,3 +83,14 @@ async def test_a_start_that_fails_or_is_cancelled_gives_its_turn_to_the_next(aut
         async with pace.turn(ignored):
             assert trio.current_time() == began
         nursery.cancel_scope.cancel()
+
+
+async def test_on_another_machine_the_processors_are_those_of_that_one(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    async with trio.open_nursery() as nursery:
+        pace = Pace(nursery)
+        pace.set_processors(3 * usable_processors())
+        starts = _Starts(pace, nursery)
+        await starts.begin(5 * MOST)
+        assert starts.begun == 3 * MOST
+        nursery.cancel_scope.cancel()

@@ -212,6 +212,9 @@ async def test_a_configuration_takes_seeds_in_any_form(autojump_clock: MockClock
         assert config.join == [str(first.address)]
     with pytest.raises(ConfigError, match="has no port"):
         NodeConfig(join=["127.0.0.1:0"])
+    with pytest.raises(ConfigError, match=r"name the interface to it, as \[fe80::1%eth0\]:80"):
+        NodeConfig(join=["[fe80::1]:80"])
+    assert NodeConfig(join=["[fe80::1%eth1]:80"]).join == ["[fe80::1%eth1]:80"]
 
 
 @pytest.mark.parametrize("seeds", [["nonsense"], [5], [None], ["127.0.0.1:0"], "127.0.0.1:5"], ids=repr)

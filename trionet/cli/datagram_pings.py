@@ -27,6 +27,7 @@ from trionet.protocols.swim import Swim
 from trionet.protocols.swim_events import PingAnswered
 from trionet.protocols.swim_messages import ASKED_SEQ, Ping
 from trionet.transports.datagrams import UDPDatagrams
+from trionet.transports.sockaddrs import ip_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -133,16 +134,17 @@ async def resolved_node(node: NodeAddress) -> NodeAddress:
         found = await trio.socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_DGRAM)
     except OSError as exc:
         raise NodeUnreachable(f"{node.ip} can't be resolved: {exc.strerror or exc}", node=str(node)) from exc
-    return NodeAddress(str(found[0][4][0]), node.port)
+    return NodeAddress(ip_of(found[0][4]), node.port)
 
 
 def _own_ip(node: NodeAddress) -> str:
     """Return this machine's address for datagrams to a node."""
-    family = socket.AF_INET6 if ":" in node.ip else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect((node.ip, node.port))  # nothing is sent
-        except OSError as exc:
-            raise ConfigError(f"{node} can't be reached from here: {exc.strerror or exc}") from exc
-        ip: str = sock.getsockname()[0]
-        return ip
+    try:
+        ((family, *_, place),) = socket.getaddrinfo(
+            node.ip, node.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect(place)  # nothing is sent
+            return ip_of(sock.getsockname())
+    except OSError as exc:
+        raise ConfigError(f"{node} can't be reached from here: {exc.strerror or exc}") from exc

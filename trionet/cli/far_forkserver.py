@@ -1,7 +1,7 @@
 """The helper on another machine: it forks the nodes of a spawner that has logged in there once, for all of them.
 
 Each node has a line of its own, a socket pair whose bytes travel in the frames of `trionet.launchers.far_frames`. What
-nodes print goes to standard error, which ssh carries apart.
+nodes print travels in them, too, as far as it has been granted: `trionet.cli.passed_output`.
 
 Invariants: those of `trionet.cli.node_forker`; what is kept for a spawner that doesn't read is bounded.
 """
@@ -32,10 +32,12 @@ from trionet.launchers.far_frames import (
 )
 from trionet.launchers.forked import RECORD
 from trionet.launchers.lineage import descend_from, lineage
+from trionet.processors import usable_processors
 from trionet.version import __version__
 
 from .forkserver import prepare
 from .node_forker import NodeForker, freeze
+from .passed_output import PassedOutput
 from .place import enter_place, read_line
 
 if TYPE_CHECKING:
@@ -65,8 +67,8 @@ def serve_far(*, has_entered: bool) -> NoReturn:
     os.close(nothing)
     os.dup2(2, 1)
     error = error or _prepare(hello)
-    server = _FarForkServer(control, report_to, hello.token)
-    greeting = Greeting(__version__, list(sys.version_info[:2]), error[:_MAX_ERROR])
+    server = _FarForkServer(control, report_to, hello)
+    greeting = Greeting(__version__, list(sys.version_info[:2]), error[:_MAX_ERROR], usable_processors())
     server.greet(msgspec.json.encode(greeting))
     freeze()
     server.post_sentinel()
@@ -94,17 +96,18 @@ class _Line:
 
 
 class _FarForkServer(NodeForker):
-    def __init__(self, control: int, report_to: int, token: bytes) -> None:
+    def __init__(self, control: int, report_to: int, hello: Hello) -> None:
         super().__init__([])
         self._control = control
         self._report_to = report_to
-        self._token = token
+        self._token = hello.token
         self._reader = FrameReader(self._serve_request)
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
         self._lines: dict[int, _Line] = {}
         self._by_descriptor: dict[int, _Line] = {}
         self._poll = select.poll()
+        self._output = PassedOutput(hello.granted_bytes, self._poll) if hello.granted_bytes else None
         self._sentinel: int | None = None
         self._is_wanted = True
         self._heard = time.monotonic()
@@ -124,7 +127,8 @@ class _FarForkServer(NodeForker):
             self._sentinel = os.fork()
         if self._sentinel == 0:
             self.die_with_parent()
-            os.close(self._report_to)
+            for descriptor in (self._report_to, *self._output_descriptors()):
+                os.close(descriptor)
             poll = select.poll()
             poll.register(self._control, 0)  # only whether its other end is closed
             poll.poll()
@@ -138,28 +142,41 @@ class _FarForkServer(NodeForker):
         """Serve requests until the spawner is gone, and end the nodes."""
         self._poll.register(self._control, select.POLLIN)
         self._poll.register(self.woken, select.POLLIN)
-        while self._is_wanted:
-            for descriptor, events in self._poll.poll(SILENCE_S * 1000):
-                if descriptor == self.woken:
-                    self.reap()
-                elif descriptor == self._control:
-                    self._receive()
-                elif (line := self._by_descriptor.get(descriptor)) is not None:
-                    self._serve_line(line, events)
-            self._flush()
-            self._is_wanted &= time.monotonic() - self._heard < SILENCE_S
+        try:
+            while self._is_wanted:
+                self._serve_ready()
+                self._flush()
+                self._is_wanted &= time.monotonic() - self._heard < SILENCE_S
+        finally:
+            if self._output is not None:
+                self._output.end()
         if self._sentinel is not None:
             os.kill(self._sentinel, signal.SIGKILL)
         self.end_children()
 
+    def _serve_ready(self) -> None:
+        for descriptor, events in self._poll.poll(SILENCE_S * 1000):
+            if descriptor == self.woken:
+                self.reap()
+            elif descriptor == self._control:
+                self._receive()
+            elif (line := self._by_descriptor.get(descriptor)) is not None:
+                self._serve_line(line, events)
+        self._pass_output()
+
     def own_descriptors(self) -> Iterable[int]:
-        return (self._control, self._report_to, *(line.sock.detach() for line in self._lines.values()))
+        lines = (line.sock.detach() for line in self._lines.values())
+        return (self._control, self._report_to, *self._output_descriptors(), *lines)
+
+    def _output_descriptors(self) -> tuple[int, ...]:
+        return () if self._output is None else self._output.descriptors
 
     def send(self, record: bytes) -> None:
         self._put(self._token + record)
 
     def before_report(self, number: int) -> None:
-        """Send what the node has written at last, and close its line."""
+        """Send what the node has printed and written at last, and close its line."""
+        self._pass_output()
         if (line := self._lines.get(number)) is not None:
             while self._pass_on(line):
                 pass
@@ -174,7 +191,13 @@ class _FarForkServer(NodeForker):
         self._is_wanted &= bool(data)
         self._reader.feed(data)
 
-    def _serve_request(self, kind: bytes, number: int, _: int, data: bytes) -> None:
+    def _pass_output(self) -> None:
+        """Send what has been printed, as far as it has been granted."""
+        while self._output is not None and (data := self._output.read()):
+            for frame in frames(b"O", 0, data, self._token):
+                self._put(frame)
+
+    def _serve_request(self, kind: bytes, number: int, value: int, data: bytes) -> None:
         line = self._lines.get(number)
         if kind == b"F":
             self._open(number)
@@ -187,6 +210,8 @@ class _FarForkServer(NodeForker):
             self.kill(number)
         elif kind == b"Q":
             self._is_wanted = False
+        elif kind == b"W" and self._output is not None:
+            self._output.grant(value)
         elif kind == b"A":
             self.send(RECORD.pack(b"A", 0, 0))
 

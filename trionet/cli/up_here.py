@@ -26,7 +26,8 @@ _AT_ONCE: Final = 8
 """How many boot at once: by default an sshd begins to refuse at 10 unauthenticated connections."""
 
 _JOIN_S: Final = 10.0
-"""How long they may take to become one cluster."""
+_JOIN_EACH_S: Final = 0.3
+"""How long they may take to become one cluster, and how much longer for each: they share this machine."""
 
 _GROUP: Final = "up"
 
@@ -93,7 +94,7 @@ async def _introduce(node: Node, addresses: list[NodeAddress], *, are_to_join: b
         raise SpawnError(f"the nodes could not be added to the group of one of them: {error}") from error
     if are_to_join and len(addresses) > 1:
         await node.local.groups.put(_GROUP, addresses[1:])
-        with trio.move_on_after(_JOIN_S):
+        with trio.move_on_after(_JOIN_S + _JOIN_EACH_S * len(addresses)):
             join = Remote(service="membership", method="join")
             replies = await group.comm.send([[str(addresses[0])]], join, partial=True)
         for error in replies.errors.values():

@@ -47,8 +47,13 @@ C_co = TypeVar("C_co", bound=Connection, covariant=True)
 class Place(Protocol[C_co]):
     """What is connected to; equal ones share a connection."""
 
-    async def connect(self, needs: Needs, *, task_status: trio.TaskStatus[C_co]) -> None:
+    async def connect(self, needs: Needs, nursery: trio.Nursery, *, task_status: trio.TaskStatus[C_co]) -> None:
         """Connect, report the connection, and return when it has ended.
+
+        Args:
+            needs: what the nodes need.
+            nursery: outlives the connection, and all nodes.
+            task_status: to report to.
 
         Raises:
             SpawnError: there is no connection; the text is the reason.
@@ -80,11 +85,11 @@ class _Attempt(trio.TaskStatus[Any], Generic[C]):
         self.connection = value
         self.decided.set()
 
-    async def run(self, place: Place[C], needs: Needs) -> None:
+    async def run(self, place: Place[C], needs: Needs, nursery: trio.Nursery) -> None:
         """Connect, and stay until the end."""
         try:
             with self.scope:
-                await place.connect(needs, task_status=self)
+                await place.connect(needs, nursery, task_status=self)
         except SpawnError as exc:
             self.failure = exc.text
         finally:
@@ -139,7 +144,7 @@ class Connections:
         attempt: _Attempt[C] | None = self._attempts.get(place)
         if attempt is None or not attempt.is_usable:
             attempt = self._attempts[place] = _Attempt()
-            self._nursery.start_soon(attempt.run, place, self._needs)
+            self._nursery.start_soon(attempt.run, place, self._needs, self._nursery)
         return await attempt.wait()
 
     def close(self) -> None:

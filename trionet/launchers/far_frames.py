@@ -3,11 +3,11 @@
 To the helper: the two lines of `trionet.cli.place`, one with a `Hello`, all in JSON, and then the records of
 `trionet.launchers.forked`. ``F id 0`` comes without a descriptor: the helper makes the node's line, whose bytes travel
 as ``D id size`` and that many bytes, in both directions; ``C id 0`` closes it. ``B 0 0`` shows that the spawner lives,
-and ``Q 0 0`` that it must end, because a process above it has.
+and ``Q 0 0`` that it must end, because a process above it has. ``W 0 n`` grants n bytes more of the nodes' output.
 
 From the helper: the same, each after the token of the `Hello`, so that what others print in between is passed over: the
 start-up files of a login shell, and what they have left behind. The first is ``G 0 size`` with a `Greeting`; a ``D`` of
-no bytes is the end of a node's line.
+no bytes is the end of a node's line. ``O 0 size`` has what nodes have printed, as much as has been granted.
 
 Invariant: a frame is at most `MAX_FRAME_BYTES` long and is written at once. So in a pipe it is whole or absent: whoever
 is cancelled has sent all of it or nothing, and nothing is printed amid it.
@@ -48,7 +48,7 @@ BEAT_S: Final = 10.0
 SILENCE_S: Final = 60.0
 """The time after which a helper that hears nothing takes its spawner for dead."""
 
-_WITH_BYTES: Final = b"DG"
+_WITH_BYTES: Final = b"DGO"
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -59,12 +59,14 @@ class Hello(msgspec.Struct, frozen=True):
         token: 16 random bytes that begin each frame of the helper.
         needs: what the nodes need.
         log_level: the level of the helper's own log.
+        granted_bytes: of the nodes' output; see `trionet.launchers.far_output`. 0: it goes to standard error there.
     """
 
     version: str
     token: bytes
     needs: Needs = Needs()
     log_level: str = "info"
+    granted_bytes: int = 0
 
 
 class Greeting(msgspec.Struct, frozen=True):
@@ -74,11 +76,13 @@ class Greeting(msgspec.Struct, frozen=True):
         version: that of its trionet.
         python: that of its Python, major and minor.
         error: why it can't start nodes; empty if it can.
+        processors: how many its machine has for it.
     """
 
     version: str
     python: list[int]
     error: str = ""
+    processors: int = 0
 
 
 def are_compatible(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""The pace of a launcher's starts on this machine: of many nodes, only some start at once.
+"""The pace of a launcher's starts on one machine: of many nodes, only some start at once.
 
 A thousand processes that start at once share the processors: each is late in answering, so that the others suspect it,
 and its news costs them more. The nodes of a few processors are as soon ready one after the other.
@@ -56,6 +56,10 @@ class Pace:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._limiter = trio.CapacityLimiter(PER_PROCESSOR * usable_processors())
+
+    def set_processors(self, count: int) -> None:
+        """Take `count` for the number of processors, where the nodes start on another machine."""
+        self._limiter.total_tokens = PER_PROCESSOR * count
 
     @asynccontextmanager
     async def turn(self, task_status: trio.TaskStatus[NodeAddress]) -> AsyncGenerator[trio.TaskStatus[NodeAddress]]:

@@ -92,12 +92,13 @@ class SSHLauncher:
         async with open_connections() as connections:
             connection = await connections.get(self._login)
             connection.check_code()
-            try:
-                node = await connection.fork()
-            except SpawnError:  # it has broken, unnoticed
-                connection = await connections.get(self._login)
-                node = await connection.fork()
-            return await connection.boot(node, config, task_status)
+            async with connection.pace.turn(task_status) as turn:
+                try:
+                    node = await connection.fork()
+                except SpawnError:  # it has broken, unnoticed
+                    connection = await connections.get(self._login)
+                    node = await connection.fork()
+                return await connection.boot(node, config, turn)
         raise AssertionError
 
 

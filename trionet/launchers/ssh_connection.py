@@ -19,15 +19,18 @@ import trio
 
 from trionet.errors import SpawnError
 from trionet.log_limits import about, limited_log
+from trionet.nurseries import open_plain_nursery
 from trionet.version import __version__
 
 from .base import explain_status
 from .beat import Beat
 from .children import kill_child, open_child
 from .far_frames import BEAT_S, TOKEN_BYTES, FrameReader, Greeting, Hello, are_compatible, frames, skew
+from .far_output import GRANTED_BYTES, FarOutput
 from .forked import END_S, LOST, RECORD, ForkServer
 from .lineage import lineage
 from .output import is_output_named, level_of_process
+from .pace import Pace
 from .passed_code import passed_code
 from .ssh_log import open_log
 from .ssh_login import Login
@@ -55,23 +58,27 @@ _EXIT_S: Final = 1.0
 class SSHPlace(Login):
     """A login that nodes share; see `trionet.launchers.connections.Place`."""
 
-    async def connect(self, needs: Needs, *, task_status: trio.TaskStatus[SSHConnection]) -> None:
+    async def connect(
+        self, needs: Needs, nursery: trio.Nursery, *, task_status: trio.TaskStatus[SSHConnection]
+    ) -> None:
         """Log in, report the connection, and return when it has ended."""
-        hello = Hello(__version__, secrets.token_bytes(TOKEN_BYTES), needs, level_of_process())
+        hello = Hello(__version__, secrets.token_bytes(TOKEN_BYTES), needs, level_of_process(), GRANTED_BYTES)
         with open_log() as log:
             command = [*self.ssh, *log.options, *self.there]
             streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "process_group": 0}
             process = await open_child(command, what="ssh", **streams)
-            connection = SSHConnection(process, self.host, hello.token)
-            try:
-                await connection.greet(self.surroundings() + msgspec.json.encode(hello) + b"\n")
-                task_status.started(connection)
-                await connection.run(log)
-            except NoGreeting as exc:
-                raise await self._error(exc, log) from None
-            finally:
-                with trio.CancelScope(shield=True):
-                    await connection.end()
+            connection = SSHConnection(process, self.host, hello.token, Pace(nursery))
+            async with open_plain_nursery() as own:
+                own.start_soon(connection.output.run)
+                try:
+                    await connection.greet(self.surroundings() + msgspec.json.encode(hello) + b"\n")
+                    task_status.started(connection)
+                    await connection.run(log)
+                except NoGreeting as exc:
+                    raise await self._error(exc, log) from None
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await connection.end()
 
     async def _error(self, failed: NoGreeting, log: SSHLog) -> SpawnError:
         """Return the error for a helper that has not come."""
@@ -131,9 +138,14 @@ class SSHConnection(ForkServer):
         process: the ssh client.
         host: the machine.
         token: begins the frames of the helper.
+        pace: that of starts over there.
+
+    Attributes:
+        output: what its nodes print.
+        pace: that.
     """
 
-    def __init__(self, process: trio.Process, host: str, token: bytes) -> None:
+    def __init__(self, process: trio.Process, host: str, token: bytes, pace: Pace) -> None:
         super().__init__(process, f"the connection to {host}")
         assert isinstance(process.stdin, trio.lowlevel.FdStream)
         assert process.stdout is not None
@@ -142,6 +154,8 @@ class SSHConnection(ForkServer):
         self._host = host
         self._reader = FrameReader(self._handle_frame, token)
         self._greeting: Greeting | None = None
+        self.output: FarOutput = FarOutput(self._grant)
+        self.pace: Pace = pace
         self._shield = trio.CancelScope(shield=True)
 
     def finish(self) -> None:
@@ -172,6 +186,8 @@ class SSHConnection(ForkServer):
             raise NoGreeting(1, skew(__version__, self._greeting.version, self._host))
         if self._greeting.error:
             raise NoGreeting(1, f"{self._host} can't start nodes: {self._greeting.error}")
+        if self._greeting.processors:
+            self.pace.set_processors(self._greeting.processors)
 
     async def run(self, log: SSHLog) -> None:
         """Serve starts until `finish`, or until the connection breaks.
@@ -201,9 +217,10 @@ class SSHConnection(ForkServer):
         with trio.move_on_after(0 if self._greeting is None else END_S):
             await self._stdin.aclose()
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                while await self._stdout.receive_some():  # a login shell may print, and would block
-                    pass
+                while data := await self._stdout.receive_some():  # a login shell may print, and would block
+                    self._reader.feed(data)
             await self._process.wait()
+        self.output.close()
         if self._process.returncode is None:
             await kill_child(self._process)
         await trio.aclose_forcefully(self._stdin)
@@ -270,9 +287,16 @@ class SSHConnection(ForkServer):
         node = self._nodes.get(number)
         if kind == b"G" and self._greeting is None:
             self._greeting = msgspec.json.decode(data, type=Greeting)
+        elif kind == b"O":
+            self.output.feed(data)
         elif node is not None and kind in b"DEX":
             self._line_of(node).feed(data)
         self.handle(kind, number, value)
+
+    async def _grant(self, count: int) -> None:
+        """Grant the helper so many bytes of output more."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self.send_frame(RECORD.pack(b"W", 0, count))
 
     def _line_of(self, node: ForkedNode) -> _FarLine:
         assert isinstance(node.line, _FarLine)

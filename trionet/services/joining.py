@@ -16,6 +16,7 @@ import trio
 from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, TemporarilyUnavailable, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
+from trionet.transports.sockaddrs import ip_of
 from trionet.under_trio import check_under_trio
 
 __all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "Attempt", "resolved", "seed_addresses", "seek_others"]
@@ -105,8 +106,8 @@ async def resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
             _log.warning("the seed %s has no address: %s", address, exc, extra=about(address))
             is_complete = False
             continue
-        for *_, (ip, port, *_rest) in infos:
-            found[str(NodeAddress(str(ip), int(port)))] = None
+        for *_, sockaddr in infos:
+            found[str(NodeAddress(ip_of(sockaddr), int(sockaddr[1])))] = None
     return list(found), is_complete
 
 

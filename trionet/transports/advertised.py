@@ -20,6 +20,8 @@ import trio
 from trionet.errors import ConfigError
 from trionet.identity import NodeAddress, is_loopback, is_unspecified
 
+from .sockaddrs import ip_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -125,4 +127,4 @@ def _ip_towards(family: int, place: Any) -> str | None:
             sock.connect(place)
         except OSError:
             return None
-        return str(sock.getsockname()[0])
+        return ip_of(sock.getsockname())

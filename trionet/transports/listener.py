@@ -22,6 +22,7 @@ from trionet.log_limits import about, limited_log
 from .accepting import accept_all
 from .advertised import advertised_ip
 from .link.sockets import close_now
+from .sockaddrs import ip_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,7 +88,7 @@ class Listener:
         self.address = address
         self._is_shared = is_shared
         self._socks = [_detached(listener.socket) for listener in listeners]
-        self.ips: list[str] = [sock.getsockname()[0] for sock in self._socks]
+        self.ips: list[str] = [ip_of(sock.getsockname()) for sock in self._socks]
         self.port: int = self._socks[0].getsockname()[1]
         self._max_connections = max_connections
         self._connections: dict[Connection, None] = {}

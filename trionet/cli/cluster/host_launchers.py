@@ -2,16 +2,21 @@
 
 Invariant: a node joins those that run when it starts, the first time and each time that it is started again. If none
 runs, one starts alone, and the others wait for it. So the machine that starts them needs no connection to them but ssh.
+One that takes long holds up nobody: one of another host begins alone, too, and whoever has not booted when the first
+one has is started again, to join it. So they are one cluster.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
+from trionet.errors import SpawnError
 from trionet.launchers.ssh import SSHLauncher
+from trionet.log_limits import about, limited_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +29,21 @@ if TYPE_CHECKING:
 
 __all__ = ["HostLauncher", "Running", "ssh_launcher"]
 
+_log = limited_log(__name__)
+
 _LOGINS_AT_ONCE: Final = 8
 """How many hosts are logged in to at once."""
 
+_PATIENCE_S: Final = 10.0
+"""How long a node may start alone, until one of another host begins alone, too."""
+
+_FIRST_PAUSE_S: Final = 1.0
+_LAST_PAUSE_S: Final = 30.0
+"""The pauses between attempts to reach a host again, which back off exponentially."""
+
+_FIRST_SEEDS: Final = 3
 _MOST_SEEDS: Final = 8
+"""How many seeds a node gets: each costs it a connection, and sends it all members."""
 
 
 def ssh_launcher(host: Host) -> SSHLauncher:
@@ -42,45 +58,58 @@ class Running:
 
     Attributes:
         logins: the hosts that are logged in to now.
+        have_all_started: whether those that start now are started again, when some of the others may be gone.
     """
 
     def __init__(self) -> None:
+        self.have_all_started: bool = False
         self.logins: trio.CapacityLimiter = trio.CapacityLimiter(_LOGINS_AT_ONCE)
         self._hosts: dict[NodeAddress, str] = {}
-        self._is_first_starting = False
+        self._alone: dict[str, trio.CancelScope] = {}
+        self._patient_until = -math.inf
         self._waiting = trio.lowlevel.ParkingLot()
 
-    async def wait_turn(self) -> bool:
-        """Wait until a node runs that another one can join; or, if none does, until this one may be the first.
+    async def wait_turn(self, host: str) -> trio.CancelScope | None:
+        """Wait until a node runs that one of `host` can join, or until that one may start alone.
 
         Returns:
-            Whether it is the first: then the others wait until `put` or `give_up`.
+            The scope for its start alone, which is cancelled when another one has booted, until `put` or `give_up`;
+            None if it can join.
         """
-        while not self._hosts and self._is_first_starting:
-            await self._waiting.park()
-        self._is_first_starting = not self._hosts
-        return self._is_first_starting
+        while not self._hosts:
+            if host not in self._alone and (not self._alone or trio.current_time() >= self._patient_until):
+                self._patient_until = trio.current_time() + _PATIENCE_S
+                scope = self._alone[host] = trio.CancelScope()
+                return scope
+            with trio.CancelScope(deadline=math.inf if host in self._alone else self._patient_until):
+                await self._waiting.park()
+        return None
 
-    def put(self, address: NodeAddress, host: str) -> None:
-        """Add a node, which has booted."""
+    def put(self, address: NodeAddress, host: str, scope: trio.CancelScope | None = None) -> None:
+        """Add a node, which has booted, alone if it has a scope; others that start alone are to join it."""
         self._hosts[address] = host
-        self.give_up()
-
-    def give_up(self) -> None:
-        """Have another node be the first, unless this one runs."""
-        self._is_first_starting = False
+        for other in self._alone.values():
+            if other is not scope:
+                other.cancel()
+        self._alone.clear()
         self._waiting.unpark_all()
+
+    def give_up(self, host: str, scope: trio.CancelScope) -> None:
+        """Have another node start alone: this one, unless it runs, does so no more."""
+        if self._alone.get(host) is scope:
+            del self._alone[host]
+            self._waiting.unpark_all()
 
     def rem(self, address: NodeAddress) -> None:
         """Remove a node, which has ended."""
         self._hosts.pop(address, None)
 
     def seeds(self) -> list[str]:
-        """Return the addresses of some, of as many hosts as there are."""
+        """Return the addresses of some, of as many hosts as possible."""
         of_host = {host: address for address, host in reversed(self._hosts.items())}
         first = dict.fromkeys(of_host.values())
         others = (each for each in self._hosts if each not in first)
-        return [str(address) for address in [*first, *others]][:_MOST_SEEDS]
+        return [str(address) for address in [*first, *others]][: _MOST_SEEDS if self.have_all_started else _FIRST_SEEDS]
 
 
 class HostLauncher:
@@ -96,19 +125,47 @@ class HostLauncher:
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
-        running, status = self._running, _Status(task_status, lambda address: running.put(address, self._host))
         if isinstance(self._launcher, SSHLauncher):
             # Before its turn, so that a host that can't be reached keeps no other waiting.
-            await self._connect(self._launcher)
-        is_first = not config.join and await running.wait_turn()
+            await self._reach(self._launcher)
+        while not config.join and (scope := await self._running.wait_turn(self._host)) is not None:
+            with scope:
+                return await self._start(config, task_status, scope)
+        config = msgspec.structs.replace(config, join=[*(config.join or []), *self._running.seeds()])
+        return await self._start(config, task_status)
+
+    async def _start(
+        self, config: NodeConfig, task_status: trio.TaskStatus[NodeAddress], scope: trio.CancelScope | None = None
+    ) -> int:
+        """Start a node, alone if it has a scope."""
+        status = _Status(task_status, lambda address: self._running.put(address, self._host, scope), scope)
         try:
-            config = msgspec.structs.replace(config, join=[*(config.join or []), *running.seeds()])
             return await self._launcher.start(config, task_status=status)
         finally:
             if status.address is not None:
-                running.rem(status.address)
-            elif is_first:
-                running.give_up()
+                self._running.rem(status.address)
+            elif scope is not None:
+                self._running.give_up(self._host, scope)
+
+    async def _reach(self, launcher: SSHLauncher) -> None:
+        """Log in; once all have started, again and again: that a host can't be reached is no failure of its nodes.
+
+        Raises:
+            SpawnError: it can't be reached at the first start.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._connect(launcher)
+            except SpawnError as exc:
+                if not self._running.have_all_started:
+                    raise
+                text = "%s can't be reached, and is tried again: %s"
+                _log.warning(text, self._host, exc.text, extra=about(self._host, host=self._host))
+            else:
+                return
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
     async def _connect(self, launcher: SSHLauncher) -> None:
         """Log in, as one of few hosts at once. All nodes of a host share its place, and one login."""
@@ -127,14 +184,20 @@ class HostLauncher:
 
 
 class _Status(trio.TaskStatus["NodeAddress"]):
-    """A task status that keeps the address, and calls a function with it."""
+    """A task status that keeps the address, and calls a function with it; not of a start that has been cancelled."""
 
-    def __init__(self, inner: trio.TaskStatus[NodeAddress], booted: Callable[[NodeAddress], None]) -> None:
-        self._inner, self._booted = inner, booted
+    def __init__(
+        self,
+        inner: trio.TaskStatus[NodeAddress],
+        booted: Callable[[NodeAddress], None],
+        scope: trio.CancelScope | None,
+    ) -> None:
+        self._inner, self._booted, self._scope = inner, booted, scope
         self.address: NodeAddress | None = None
 
     def started(self, value: NodeAddress | None = None) -> None:
         assert value is not None
-        self.address = value
-        self._booted(value)
-        self._inner.started(value)
+        if self._scope is None or not self._scope.cancel_called:
+            self.address = value
+            self._booted(value)
+            self._inner.started(value)

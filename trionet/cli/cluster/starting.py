@@ -55,6 +55,7 @@ async def start_all(node: Node, plan: Plan) -> list[Started]:
                 for number, each in enumerate(plan.hosts):
                     nursery.start_soon(start.host, number, each)
             watching.cancel_scope.cancel()
+    start.running.have_all_started = True
     found = [started for _, started in sorted(start.started.items())]
     if len(found) < plan.least:
         hint = "" if plan.least < plan.total or not found else f"; --min {len(found)} would go on with those that have"
@@ -63,12 +64,17 @@ async def start_all(node: Node, plan: Plan) -> list[Started]:
 
 
 class _Start:
-    """One start of a whole plan."""
+    """One start of a whole plan.
+
+    Attributes:
+        running: the nodes that run.
+        started: those that have started, by their places.
+    """
 
     progress: Progress
 
     def __init__(self, node: Node) -> None:
-        self._node, self._running = node, Running()
+        self._node, self.running = node, Running()
         self._reported: set[tuple[str, str]] = set()
         self._starting: Counter[str] = Counter()
         self._news = trio.lowlevel.ParkingLot()
@@ -78,7 +84,7 @@ class _Start:
         """Start the nodes of a host."""
         host, name = plan.host, f"host-{number}"
         launcher: Launcher = ssh_launcher(host) if host.address else self._node.launcher("forkserver")
-        self._node.register_launcher(name, HostLauncher(launcher, host.name, self._running))
+        self._node.register_launcher(name, HostLauncher(launcher, host.name, self.running))
         self._starting[host.name] = len(plan.configs)
         async with trio.open_nursery() as nursery:
             for place, config in enumerate(plan.configs):

@@ -273,7 +273,12 @@ async def test_alarms_ring_once_each_not_before_their_times_and_in_their_order(n
     rung, done = list[tuple[str, float]](), trio.Event()
     with running(nursery, 2) as (early, late):
         began = trio.current_time()
-        late.set(began + 2 * SOON_S, lambda: (rung.append(("late", trio.current_time())), done.set()))
+
+        def note_late() -> None:
+            rung.append(("late", trio.current_time()))
+            done.set()
+
+        late.set(began + 2 * SOON_S, note_late)
         early.set(began + SOON_S, lambda: rung.append(("early", trio.current_time())))
         await done.wait()
     assert [name for name, _ in rung] == ["early", "late"]
@@ -354,7 +359,12 @@ async def test_an_alarm_rings_in_the_context_of_its_task(nursery: trio.Nursery) 
     whose.set("its own")
     with running(nursery) as (alarm,):
         whose.set("another's")
-        alarm.set(trio.current_time(), lambda: (found.append(whose.get()), done.set()))
+
+        def note() -> None:
+            found.append(whose.get())
+            done.set()
+
+        alarm.set(trio.current_time(), note)
         await done.wait()
     assert found == ["its own"]
 
@@ -434,7 +444,12 @@ async def test_input_that_has_come_is_received_before_an_alarm_rings(nursery: tr
     order, done = list[str](), trio.Event()
     with running(nursery) as (alarm,), watched(lambda _: order.append("input")) as one:
         await trio.testing.wait_all_tasks_blocked()
-        alarm.set(trio.current_time(), lambda: (order.append("alarm"), done.set()))
+
+        def note() -> None:
+            order.append("alarm")
+            done.set()
+
+        alarm.set(trio.current_time(), note)
         one.send(b"x")
         await done.wait()
     assert order == ["input", "alarm"]
@@ -447,10 +462,12 @@ def test_ctrl_c_reaches_the_action_of_an_alarm() -> None:
         async with trio.open_nursery() as nursery:
             with running(nursery) as (alarm,):
                 done = trio.Event()
-                alarm.set(
-                    trio.current_time(),
-                    lambda: (protected.append(trio.lowlevel.currently_ki_protected()), done.set()),
-                )
+
+                def note() -> None:
+                    protected.append(trio.lowlevel.currently_ki_protected())
+                    done.set()
+
+                alarm.set(trio.current_time(), note)
                 await done.wait()
 
     trio.run(main)

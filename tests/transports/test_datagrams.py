@@ -251,8 +251,13 @@ async def test_a_handler_of_datagrams_may_close_them(nursery: trio.Nursery) -> N
     for _ in range(3):
         sender.send_nowait(address, b"close")
     came: list[bytes] = []
+
+    def close(data: bytes) -> None:
+        came.append(data)
+        receiver.close()
+
     with trio.fail_after(DEADLINE_S):
-        await receiver.serve(lambda data: (came.append(data), receiver.close()))
+        await receiver.serve(close)
     assert came == [b"close"]
     sender.close()
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 COUNT = 12
 ARITY = 3
+HELD_FAILED_S = 10.0
+"""A member that falls silent is held failed by then, and its link is not yet given up."""
 
 
 class Guard:
@@ -312,6 +314,36 @@ async def test_when_a_member_on_the_way_ends_the_answers_of_ended_runs_come_and_
         assert {sid: type(error) for sid, error in replies.errors.items()} == {head.sid: ConnectionLost}
         assert len(replies.values) == COUNT - 1
         assert [len(shop.calls) for shop in town.shops] == [1] * COUNT
+
+
+async def test_the_rest_of_a_silent_head_is_asked_once_the_cluster_holds_the_head_failed(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_town() as town:
+        for node in town.nodes[1:]:
+            await node.join([town.caller.address])
+        await wait_until(lambda: all(len(node.members()) == COUNT for node in town.nodes))
+        await town.tree.call(Shop.sell, "milk")  # the links are open
+        head = town.heads()[0]
+        town.fabric.crash(head.address, is_silent=True)
+        with trio.fail_after(HELD_FAILED_S):
+            first = await town.group.options(tree=True, wait=COUNT - 1).call(Shop.sell, "eggs")
+        assert (len(first.values), first.errors) == (COUNT - 1, {})
+        assert [len(shop.calls) for shop in town.shops] == [1 if node is head else 2 for node in town.nodes]
+
+
+async def test_the_answer_of_a_head_held_failed_is_awaited_as_without_a_tree(autojump_clock: MockClock) -> None:
+    async with open_town() as town:
+        for node in town.nodes[1:]:
+            await node.join([town.caller.address])
+        await wait_until(lambda: all(len(node.members()) == COUNT for node in town.nodes))
+        await town.tree.call(Shop.sell, "milk")  # the links are open
+        head = town.heads()[0]
+        town.fabric.crash(head.address, is_silent=True)
+        replies = await town.tree.call(Shop.sell, "eggs")
+        assert {sid: type(error) for sid, error in replies.errors.items()} == {head.sid: ConnectionLost}
+        assert len(replies.values) == COUNT - 1
+        assert [len(shop.calls) for shop in town.shops] == [1 if node is head else 2 for node in town.nodes]
 
 
 async def test_a_run_that_was_cut_off_is_lost_and_one_that_never_began_begins(monkeypatch: pytest.MonkeyPatch) -> None:

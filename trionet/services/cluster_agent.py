@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from trionet.transports.datagrams import Datagrams
 
     from .comm import Comm
+    from .departures import Departures
     from .groups import Groups
     from .sealed_traffic import SealedTraffic
 
@@ -83,6 +84,7 @@ class ClusterAgent:
         is_running: whether the protocols run, or can begin.
         missed_changes: tells members that have returned of the changes that they missed.
         dial_back: checks the addresses of nodes that join by this one.
+        departures: the members whose failure or leave calls handle.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class ClusterAgent:
         self.config: NodeConfig = config
         self.seeks: tuple[str, ...] = ()
         self._comm = comm
+        self.departures: Departures = comm.departures
         self._groups = groups
         self._group_sync = GroupSync(groups)
         self._clock = endpoint.clock

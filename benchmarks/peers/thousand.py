@@ -9,6 +9,7 @@ import trio
 
 import trionet
 from benchmarks.commands import Answer, answer_in_trio, options
+from trionet.open_files import raise_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -156,6 +157,7 @@ class Crowd:
 
 async def main(count: int) -> None:
     """Be the worker."""
+    raise_limit()
     crowd = Crowd(count)
     async with trio.open_nursery() as nursery:
         await nursery.start(crowd.run)

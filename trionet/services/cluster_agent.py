@@ -84,7 +84,6 @@ class ClusterAgent:
         is_running: whether the protocols run, or can begin.
         missed_changes: tells members that have returned of the changes that they missed.
         dial_back: checks the addresses of nodes that join by this one.
-        departures: the members whose failure or leave calls handle.
     """
 
     def __init__(
@@ -101,7 +100,6 @@ class ClusterAgent:
         self.config: NodeConfig = config
         self.seeks: tuple[str, ...] = ()
         self._comm = comm
-        self.departures: Departures = comm.departures
         self._groups = groups
         self._group_sync = GroupSync(groups)
         self._clock = endpoint.clock
@@ -168,6 +166,11 @@ class ClusterAgent:
     def on_batch_end(self, handler: Callable[[], None]) -> None:
         """Call ``handler()`` after the events of each packet or timer."""
         self._batch_handlers.append(handler)
+
+    @property
+    def departures(self) -> Departures:
+        """The members whose failure or leave calls handle."""
+        return self._comm.departures
 
     def _all(self) -> tuple[Swim, GossipProtocol, ProtocolDriver]:
         if self._parts is None:

@@ -113,10 +113,11 @@ class Crowd:
     async def whole(self) -> Answer:
         """Wait until all nodes know each other."""
         while True:
+            began = time.monotonic()
             counts = await self._ask("known")
             if sorted(counts.values()) == [self._count + 1] * self._count:
                 return {}
-            await trio.sleep(_POLL_S)
+            await trio.sleep(max(_POLL_S, 2 * (time.monotonic() - began)))
 
     async def rumor(self) -> Answer:
         """Send a rumor, and wait until it spreads no more."""

@@ -170,6 +170,22 @@ TABLES: Final[dict[str, Table | Pivot]] = {
             "bytes sent to it": "[bytes sent]",
         },
     ),
+    "thousand": Table(
+        "thousand",
+        {
+            "processes": "[nodes]",
+            "all have booted": "[up s] s",
+            "then all know all": "[all know all s] s",
+            "processor time for both, per node": "[processor time for that, ms per node] ms",
+            "a rumor to the last": "[rumor to the last ms] ms",
+            "a call of all": "[call of all ms] ms",
+            "the same, per member": "[ms per member] ms",
+            "as a tree": "[as a tree ms] ms",
+            "at rest, per node": "[at rest, ms/s per node] ms/s",
+            "memory (PSS)": "[PSS MiB per node] MiB",
+            "stop of all": "[stop s] s",
+        },
+    ),
     "tree": Table(
         "tree",
         {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import contextvars
 import errno
+import functools
+import math
 import os
 import queue
 import socket
@@ -18,7 +20,7 @@ import trio.lowlevel
 import trio.testing
 
 from trionet import trio_waits
-from trionet.trio_waits import Inputs, InputsInTask, InputsInWait
+from trionet.trio_waits import Alarm, Inputs, InputsInTask, InputsInWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -224,6 +226,256 @@ async def test_a_run_goes_on_where_no_further_socket_can_be_watched(monkeypatch:
     with watched() as one:
         one.send(b"x")
         await one.came.wait()
+
+
+# ---- what receives until it raises
+
+
+async def test_a_task_that_has_its_input_received_raises_what_receiving_it_raises(nursery: trio.Nursery) -> None:
+    def fail(data: bytes) -> None:
+        raise RuntimeError(data)
+
+    inputs, near, far = Inputs.of_this_run(), *socket.socketpair()
+    assert inputs.begin()
+    with near, far:
+        nursery.start_soon(trio.lowlevel.checkpoint)
+        far.send(b"a bug")
+        with pytest.raises(RuntimeError, match="a bug"):
+            await inputs.receive(near.fileno(), lambda: fail(near.recv(100)))
+        assert near.fileno() not in inputs.watched
+
+
+async def test_what_raises_once_it_has_cancelled_its_own_task_is_not_lost() -> None:
+    def cancel_and_fail() -> None:
+        scope.cancel()
+        raise RuntimeError("a bug")
+
+    inputs, near, far = Inputs.of_this_run(), *socket.socketpair()
+    assert inputs.begin()
+    far.send(b"x")
+    with near, far, trio.CancelScope() as scope, pytest.raises(RuntimeError, match="a bug"):
+        await inputs.receive(near.fileno(), cancel_and_fail)
+
+
+# ---- alarms
+
+
+@contextmanager
+def running(nursery: trio.Nursery, count: int = 1) -> Generator[list[Alarm]]:
+    alarms = [Alarm() for _ in range(count)]
+    for alarm in alarms:
+        nursery.start_soon(alarm.run)
+    yield alarms
+    nursery.cancel_scope.cancel()
+
+
+async def test_alarms_ring_once_each_and_not_before_their_times(nursery: trio.Nursery) -> None:
+    rung, done = dict[int, list[float]](), trio.Event()
+
+    def note(number: int) -> None:
+        rung.setdefault(number, []).append(trio.current_time())
+        if len(rung) == 2:
+            done.set()
+
+    with running(nursery, 2) as alarms:
+        dues = [trio.current_time() + (number + 1) * SOON_S for number in range(2)]
+        for number, (alarm, due) in enumerate(zip(alarms, dues, strict=True)):
+            alarm.set(due, functools.partial(note, number))
+        await done.wait()
+        await trio.testing.wait_all_tasks_blocked()
+    assert [len(rung[number]) for number in range(2)] == [1, 1]
+    assert all(rung[number][0] >= due for number, due in enumerate(dues))
+
+
+async def test_an_alarm_set_anew_rings_at_that_time_alone(nursery: trio.Nursery) -> None:
+    rung, done = list[str](), trio.Event()
+    with running(nursery) as (alarm,):
+        alarm.set(trio.current_time() + LATER_S, lambda: rung.append("too late"))
+        await trio.testing.wait_all_tasks_blocked()
+        alarm.set(trio.current_time() + SOON_S, lambda: rung.append("too early"))
+        until = trio.current_time() + 3 * SOON_S
+        alarm.set(until, done.set)
+        await done.wait()
+        assert trio.current_time() >= until
+    assert rung == []
+
+
+async def test_an_alarm_that_is_never_due_does_not_ring(nursery: trio.Nursery) -> None:
+    rung = list[str]()
+    with running(nursery) as (alarm,):
+        alarm.set(trio.current_time() + SOON_S, lambda: rung.append("rung"))
+        alarm.set(math.inf, lambda: rung.append("never"))
+        await trio.sleep(2 * SOON_S)
+    assert rung == []
+
+
+async def test_an_alarm_rings_while_tasks_and_input_go_on_without_an_end(nursery: trio.Nursery) -> None:
+    def echo(data: bytes) -> None:
+        one.send(data)
+
+    async def go_on() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    for is_busy in (False, True):
+        with watched(echo) as one, trio.fail_after(LATER_S):
+            async with trio.open_nursery() as inner:
+                with running(inner) as (alarm,):
+                    done = trio.Event()
+                    one.send(b"again")
+                    if is_busy:
+                        inner.start_soon(go_on)
+                    alarm.set(trio.current_time() + SOON_S, done.set)
+                    await done.wait()
+
+
+async def test_an_alarm_that_input_brings_forward_is_kept(nursery: trio.Nursery) -> None:
+    done = trio.Event()
+    with running(nursery) as (alarm,), trio.fail_after(LATER_S / 2):
+        alarm.set(trio.current_time() + LATER_S, done.set)
+        with watched(lambda _: alarm.set(trio.current_time(), done.set)) as one:
+            await trio.testing.wait_all_tasks_blocked()
+            one.send(b"now")
+            await done.wait()
+
+
+async def test_tasks_that_an_alarm_wakes_and_deadlines_that_it_brings_forward_are_not_late(
+    nursery: trio.Nursery,
+) -> None:
+    scope = trio.CancelScope(deadline=trio.current_time() + LATER_S)
+
+    def bring_forward() -> None:
+        scope.deadline = trio.current_time()
+
+    woken = trio.Event()
+    with running(nursery, 2) as (first, second), trio.fail_after(LATER_S / 2):
+        first.set(trio.current_time() + SOON_S, woken.set)
+        await woken.wait()
+        second.set(trio.current_time() + SOON_S, bring_forward)
+        with scope:
+            await trio.sleep_forever()
+
+
+async def test_an_alarm_rings_in_the_context_of_its_task(nursery: trio.Nursery) -> None:
+    found, done = list[str](), trio.Event()
+    whose.set("its own")
+    with running(nursery) as (alarm,):
+        whose.set("another's")
+
+        def note() -> None:
+            found.append(whose.get())
+            done.set()
+
+        alarm.set(trio.current_time(), note)
+        await done.wait()
+    assert found == ["its own"]
+
+
+async def test_an_alarm_that_fails_ends_its_task_alone() -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    broken, whole, done = Alarm(), Alarm(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(whole.run)
+        broken.set(trio.current_time() + SOON_S, fail)
+        with pytest.raises(RuntimeError, match="a bug"):
+            await broken.run()
+        whole.set(trio.current_time(), done.set)
+        await done.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_alarm_may_end_another_that_is_due(nursery: trio.Nursery) -> None:
+    rung, done, scopes = list[int](), trio.Event(), [trio.CancelScope(), trio.CancelScope()]
+
+    async def run(alarm: Alarm, scope: trio.CancelScope) -> None:
+        with scope:
+            await alarm.run()
+
+    def end_the_other(number: int) -> None:
+        rung.append(number)
+        scopes[1 - number].cancel()
+        done.set()
+
+    due = trio.current_time()
+    for number, scope in enumerate(scopes):
+        alarm = Alarm()
+        alarm.set(due, functools.partial(end_the_other, number))
+        nursery.start_soon(run, alarm, scope)
+    await done.wait()
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(rung) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_no_run_is_idle_when_an_alarm_has_just_rung(nursery: trio.Nursery) -> None:
+    with running(nursery) as (alarm,):
+        due = trio.current_time() + SOON_S / 2
+        alarm.set(due, lambda: None)
+        await trio.testing.wait_all_tasks_blocked(SOON_S)
+        assert trio.current_time() >= due + SOON_S
+
+
+async def test_where_trio_waits_an_alarm_rings_without_a_step_of_a_task(nursery: trio.Nursery) -> None:
+    if isinstance(Inputs.of_this_run(), InputsInTask):
+        return
+    steps, done = list[str](), trio.Event()
+
+    class Steps(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            steps.append(task.name)
+
+    with running(nursery) as (alarm,):
+        await trio.testing.wait_all_tasks_blocked()
+
+        def ring(left: int) -> None:
+            if left:
+                alarm.set(trio.current_time(), functools.partial(ring, left - 1))
+            else:
+                done.set()
+
+        alarm.set(trio.current_time() + SOON_S, functools.partial(ring, 5))
+        trio.lowlevel.add_instrument(counting := Steps())
+        await done.wait()
+        trio.lowlevel.remove_instrument(counting)
+    assert len(steps) == 1
+
+
+async def test_input_that_has_come_is_received_before_an_alarm_rings(nursery: trio.Nursery) -> None:
+    if isinstance(Inputs.of_this_run(), InputsInTask):
+        return
+    order, done = list[str](), trio.Event()
+    with running(nursery) as (alarm,), watched(lambda _: order.append("input")) as one:
+        await trio.testing.wait_all_tasks_blocked()
+
+        def note() -> None:
+            order.append("alarm")
+            done.set()
+
+        alarm.set(trio.current_time(), note)
+        one.send(b"x")
+        await done.wait()
+    assert order == ["input", "alarm"]
+
+
+def test_ctrl_c_reaches_the_action_of_an_alarm() -> None:
+    protected = list[bool]()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            with running(nursery) as (alarm,):
+                done = trio.Event()
+
+                def note() -> None:
+                    protected.append(trio.lowlevel.currently_ki_protected())
+                    done.set()
+
+                alarm.set(trio.current_time(), note)
+                await done.wait()
+
+    trio.run(main)
+    assert protected == [False]
 
 
 def test_the_end_of_a_run_closes_its_descriptors() -> None:

@@ -1,8 +1,8 @@
-"""The input of many sockets, received in the place where a Trio run waits.
+"""The input of many sockets, received in the place where a Trio run waits, and alarms that ring there.
 
 To wait for a socket by Trio takes a system call and a step of a task for each input. In a process that has slept, that
 is more than half of what a short call costs: each step needs memory that is in no cache. So a socket stays watched
-here, and a function receives its input before Trio goes on.
+here, and a function receives its input before Trio goes on. For the same reason an alarm is not a deadline of Trio's.
 
 As in `trio_internals`, each private part is looked up at import; where a version of Trio lacks one, a public fallback
 takes its place:
@@ -10,37 +10,125 @@ takes its place:
 =====================  ======================================  ====================================================
 part                   private                                 public fallback
 =====================  ======================================  ====================================================
-`InputsInWait`         the epoll that Trio waits with, its     `InputsInTask`: one task, which waits for an epoll of
-                       run queue, deadlines, idle waiters,     its own: slower, and not worth it for few sockets; also
-                       clock                                   in guest mode, and with any other clock than Trio's
+`InputsInWait`,        the epoll that Trio waits with, its     `InputsInTask`: one task, which waits for an epoll of
+`Alarm`                run queue, deadlines, idle waiters,     its own: slower, and not worth it for few sockets; also
+                       clock                                   in guest mode, and with any other clock than Trio's. An
+                                                               alarm is a task with a deadline there
 =====================  ======================================  ====================================================
 
-Invariants: the function of a socket runs as its task, in the context of that, while the task waits. Trio goes on as
-soon as a task can run, a deadline has changed or is over, or something comes that Trio waits for. A socket that is no
-longer watched is not received from.
+Invariants: the function of a socket or of an alarm runs as its task, in the context of that, while the task waits; an
+exception of it is raised there. Trio goes on as soon as a task can run, a deadline has changed or is over, or something
+comes that Trio waits for. A socket that is no longer watched is not received from. Input that has come by then is
+received before an alarm rings.
 
 Source: Trio 0.35, ``_core/_run.py`` and ``_core/_io_epoll.py``. epoll(7): an epoll can be waited for by another one.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import select
 from abc import ABC, abstractmethod
 from contextlib import closing, suppress
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
+import outcome
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Inputs", "InputsInTask", "InputsInWait"]
+__all__ = ["Alarm", "Inputs", "InputsInTask", "InputsInWait"]
 
 _run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  the purpose of this module, here and below
 
 _FEW: Final = 8
 _MOST_AT_ONCE: Final = 64
+
+
+class _Parked:
+    """A task that waits while functions run for it, until one raises.
+
+    Args:
+        stop: called when the wait ends.
+    """
+
+    __slots__ = ("_failure", "_is_waiting", "_stop", "task")
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self.task: trio.lowlevel.Task = trio.lowlevel.current_task()
+        self._stop = stop
+        self._is_waiting = True
+        self._failure: BaseException | None = None
+
+    async def wait(self) -> None:
+        """Wait, and raise what a function raises."""
+        try:
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        except trio.Cancelled as exc:
+            if self._failure is not None:
+                raise self._failure from exc
+            raise
+        finally:
+            self._failure = None  # its traceback has this frame
+
+    def run(self, function: Callable[[], object]) -> None:
+        """Call ``function()``, and have `wait` raise what it raises."""
+        try:
+            function()
+        except BaseException as exc:  # the task raises it
+            if self._is_waiting:
+                self._end()
+                trio.lowlevel.reschedule(self.task, outcome.Error(exc))
+            else:  # it was cancelled by the function
+                self._failure = exc
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._end()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _end(self) -> None:
+        self._is_waiting = False
+        self._stop()
+
+
+class Alarm:
+    """Calls one action at a time, while it runs.
+
+    Attributes:
+        due: when, on Trio's clock; ``math.inf`` is never.
+    """
+
+    def __init__(self) -> None:
+        self.due: float = math.inf
+        self._action: Callable[[], object] | None = None
+        self._sleep: trio.CancelScope | None = None
+
+    def set(self, when: float, action: Callable[[], object]) -> None:
+        """Call ``action()`` at `when`, in place of what was set before."""
+        self.due = when
+        self._action = None if when == math.inf else action  # the action's owner has this alarm
+        if self._sleep is not None:
+            self._sleep.deadline = when
+
+    @trio.lowlevel.disable_ki_protection  # as in a task
+    def ring(self) -> None:
+        """Call the action."""
+        action, self.due, self._action = self._action, math.inf, None
+        if action is not None:
+            action()
+
+    async def run(self) -> None:
+        """Call the actions until cancelled."""
+        inputs = Inputs.of_this_run()
+        if isinstance(inputs, InputsInWait) and inputs.begin():
+            await inputs.keep(self)
+        while True:
+            with trio.CancelScope(deadline=self.due) as self._sleep:
+                await trio.sleep_forever()
+            if self.due <= trio.current_time():
+                self.ring()
 
 
 class Inputs(ABC):
@@ -99,6 +187,12 @@ class Inputs(ABC):
         self._epoll.register(fd, select.EPOLLIN)
         self.watched[fd] = task, receive
 
+    async def receive(self, fd: int, receive: Callable[[], object]) -> None:
+        """Call ``receive()`` whenever there is input, until it raises; raise that. `begin` has made it ready."""
+        parked = _Parked(lambda: self.forget(fd))
+        self.watch(fd, parked.task, functools.partial(parked.run, receive))
+        await parked.wait()
+
     def forget(self, fd: int) -> None:
         """Watch a socket no longer."""
         del self.watched[fd]
@@ -148,7 +242,8 @@ class InputsInWait(Inputs):
         self._runnable: Any = self._runner.runq
         self._deadlines: Any = self._runner.deadlines
         self._trio: Any = None
-        self._now = perf_counter
+        self._now: Callable[[], float] = self._runner.clock.current_time
+        self._alarms: dict[Alarm, _Parked] = {}
 
     @property
     def is_worth_it(self) -> bool:
@@ -160,37 +255,57 @@ class InputsInWait(Inputs):
         epoll.register(manager._epoll.fileno(), select.EPOLLIN)  # noqa: SLF001
         self._trio, manager._epoll = manager._epoll, self  # noqa: SLF001
 
+    async def keep(self, alarm: Alarm) -> None:
+        """Have an alarm ring, until it raises; raise that. `begin` has made it ready."""
+        self._alarms[alarm] = parked = _Parked(lambda: self._alarms.pop(alarm))
+        await parked.wait()
+
+    def _run_for(self, task: trio.lowlevel.Task, function: Callable[[], None]) -> None:
+        self._context.task = task
+        try:
+            task.context.run(function)
+        finally:
+            del self._context.task
+
+    def _ring(self, now: float) -> bool:
+        """Ring the alarms that are due; return whether there are some."""
+        due = [alarm for alarm in self._alarms if alarm.due <= now]
+        for alarm in due:
+            parked = self._alarms.get(alarm)
+            if parked is not None and alarm.due <= now:  # else another one has ended it, or set it anew
+                self._run_for(parked.task, functools.partial(parked.run, alarm.ring))
+        return bool(due)
+
     # ---- what Trio calls
 
     def poll(self, timeout_s: float, most: int) -> list[tuple[int, int]]:
         """Wait for what Trio waits for, as its epoll does; meanwhile, have the input of watched sockets received."""
-        watched, all_of_them, now = self.watched, self._epoll, self._now
-        if not watched or all_of_them is None:
+        watched, alarms, all_of_them, now = self.watched, self._alarms, self._epoll, self._now
+        if all_of_them is None or not (watched or alarms):
             return self._trio.poll(timeout_s, most)  # type: ignore[no-any-return]
-        until, heap = now() + timeout_s, self._deadlines._heap  # noqa: SLF001
+        at = now()
+        until, heap = at + timeout_s, self._deadlines._heap  # noqa: SLF001
         first = heap[0] if heap else None
-        while found := all_of_them.poll(timeout_s, _MOST_AT_ONCE):
-            context, is_for_trio = self._context, False
+        while True:
+            wait_s = until - at
+            for alarm in alarms:
+                if alarm.due < at + wait_s:
+                    wait_s = alarm.due - at
+            found, is_for_trio = all_of_them.poll(max(wait_s, 0.0), _MOST_AT_ONCE), False
             for fd, _ in found:
                 if fd in watched:
-                    context.task, receive = watched[fd]
-                    try:
-                        context.task.context.run(receive)
-                    finally:
-                        del context.task
+                    self._run_for(*watched[fd])
                 else:  # or a socket that was forgotten just now
                     is_for_trio = True
+            at = now()
+            has_rung = self._ring(at)
             if is_for_trio and (events := self._trio.poll(0, most)):
                 return events  # type: ignore[no-any-return]
             heap = self._deadlines._heap  # noqa: SLF001
-            if self._runnable or (heap[0] if heap else None) is not first:
-                break
-            if self._runner.waiting_for_idle:
+            if at >= until or self._runnable or (heap[0] if heap else None) is not first:
+                return []
+            if (found or has_rung) and self._runner.waiting_for_idle:
                 return [(self._runner.io_manager._force_wakeup_fd, select.EPOLLIN)]  # noqa: SLF001  it was not idle
-            timeout_s = until - now()
-            if timeout_s <= 0:
-                break
-        return []
 
     def register(self, fd: Any, flags: int) -> None:
         """Have Trio wait for a descriptor."""

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trionet import NodeAddress
-from trionet.launchers.pace import LONGEST_S, PER_PROCESSOR, Pace
+from trionet.launchers.pace import LATE_S, LONGEST_LATE_S, LONGEST_S, PER_PROCESSOR, Pace
 from trionet.processors import usable_processors
 
 MOST = PER_PROCESSOR * usable_processors()
@@ -63,6 +63,31 @@ async def test_starts_that_wait_for_later_ones_hold_them_up_only_for_a_moment(au
         assert starts.begun == 3 * MOST
         assert not starts.booted
         nursery.cancel_scope.cancel()
+
+
+def test_starts_count_for_longer_while_the_event_loop_is_late_but_not_without_an_end() -> None:
+    clock, looks = MockClock(), 0
+
+    async def main() -> None:
+        nonlocal looks
+        async with trio.open_nursery() as nursery:
+            starts, began = _Starts(Pace(nursery), nursery), trio.current_time()
+            await starts.begin(2 * MOST)
+            clock.jump(LONGEST_S + LATE_S / 2)
+            await wait_all_tasks_blocked()
+            assert starts.begun == 2 * MOST  # so late is every loop at times
+            began = trio.current_time()
+            await starts.begin(MOST)
+            while starts.begun == 2 * MOST:
+                assert trio.current_time() - began < 2 * LONGEST_LATE_S
+                clock.jump(1.5 * LONGEST_S)
+                await wait_all_tasks_blocked()
+                looks += 1
+            assert trio.current_time() - began >= LONGEST_LATE_S
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=clock)
+    assert looks >= LONGEST_LATE_S / (1.5 * LONGEST_S)
 
 
 async def test_a_start_that_fails_or_is_cancelled_gives_its_turn_to_the_next(autojump_clock: MockClock) -> None:

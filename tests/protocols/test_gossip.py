@@ -398,3 +398,23 @@ def test_a_delivery_has_the_origin_the_payload_and_the_age() -> None:
     assert isinstance(event, Delivered)
     assert (event.gid, event.id, event.origin, event.payload) == ("g", _ID, "n1", b"news")
     assert event.age_s == pytest.approx(0.25)
+
+
+def _comparisons_at(core: GossipProtocol, until: float) -> list[tuple[float, bool]]:
+    """Run timers; return when each ran, and whether it has sent something."""
+    found = list[tuple[float, bool]]()
+    while (now := core.next_deadline()) < until:
+        found.append((now, bool(core.on_timer(now))))
+    return found
+
+
+def test_a_node_that_holds_nothing_runs_timers_only_to_compare() -> None:
+    core = _core(compare_interval_s=2.0)
+    _comparisons_at(core, 60.0)
+    run = _comparisons_at(core, 860.0)
+    assert all(has_sent for _, has_sent in run)
+    assert 90 <= len(run) <= 110  # every fourth interval, as where another group holds something
+    held = core.send("g", b"news", 860.0)
+    assert held.effects
+    soon = _comparisons_at(core, 865.0)
+    assert sum(has_sent for _, has_sent in soon) >= 2

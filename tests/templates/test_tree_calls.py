@@ -28,6 +28,7 @@ from trionet import (
 from trionet.histograms import SUM, UNTIMED
 from trionet.message import RELAYING
 from trionet.protocols.relaying import runs_of
+from trionet.simulation.rules import partition
 from trionet.templates import tree_calls
 from trionet.templates.relaying import Relaying
 from trionet.templates.tree_calls import from_own
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 COUNT = 12
 ARITY = 3
+HELD_FAILED_S = 10.0
+"""A member that falls silent is held failed by then, and its link is not yet given up."""
 
 
 class Guard:
@@ -151,6 +154,17 @@ async def open_town(count: int = COUNT, config: NodeConfig | None = None) -> Asy
             await node.local.routes.put(shop)
         await nodes[0].local.groups.put("town", [node.address for node in nodes])
         yield Town(nodes[0].group("town"), nodes, shops, fabric)
+
+
+@asynccontextmanager
+async def open_cluster() -> AsyncGenerator[Town]:
+    """Open nodes that know of each other's failures, and have links along the tree."""
+    async with open_town() as town:
+        for node in town.nodes[1:]:
+            await node.join([town.caller.address])
+        await wait_until(lambda: all(len(node.members()) == COUNT for node in town.nodes))
+        await town.tree.call(Shop.sell, "milk")
+        yield town
 
 
 async def test_each_member_answers_once_as_without_a_tree() -> None:
@@ -312,6 +326,58 @@ async def test_when_a_member_on_the_way_ends_the_answers_of_ended_runs_come_and_
         assert {sid: type(error) for sid, error in replies.errors.items()} == {head.sid: ConnectionLost}
         assert len(replies.values) == COUNT - 1
         assert [len(shop.calls) for shop in town.shops] == [1] * COUNT
+
+
+async def test_the_rest_of_a_silent_head_is_asked_once_the_cluster_holds_the_head_failed(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster() as town:
+        head = town.heads()[0]
+        town.fabric.crash(head.address, is_silent=True)
+        with trio.fail_after(HELD_FAILED_S):
+            first = await town.group.options(tree=True, wait=COUNT - 1).call(Shop.sell, "eggs")
+        assert (len(first.values), first.errors) == (COUNT - 1, {})
+        assert [len(shop.calls) for shop in town.shops] == [1 if node is head else 2 for node in town.nodes]
+
+
+async def test_the_answer_of_a_head_held_failed_is_awaited_as_without_a_tree(autojump_clock: MockClock) -> None:
+    async with open_cluster() as town:
+        head = town.heads()[0]
+        town.fabric.crash(head.address, is_silent=True)
+        replies = await town.tree.call(Shop.sell, "eggs")
+        assert {sid: type(error) for sid, error in replies.errors.items()} == {head.sid: ConnectionLost}
+        assert len(replies.values) == COUNT - 1
+        assert [len(shop.calls) for shop in town.shops] == [1 if node is head else 2 for node in town.nodes]
+
+
+async def test_a_head_held_failed_that_comes_back_in_time_gives_its_answer_and_nothing_runs_twice(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster() as town:
+        head = town.heads()[0]
+        run = [town.shop(town.at(address)) for address in town.run_of(head)]
+        for shop in town.shops:
+            if shop not in run:
+                shop.gate.set()
+        others = [node.address for node in town.nodes if node is not head]
+        async with trio.open_nursery() as nursery:
+            found: list[Any] = []
+
+            async def call() -> None:
+                found.append(await town.tree.call(Shop.wait))
+
+            nursery.start_soon(call)
+            await wait_until(lambda: all(len(shop.calls) == 2 for shop in town.shops))
+            with town.fabric.rule(partition([head.address], others)):
+                await trio.sleep(HELD_FAILED_S)
+                assert not found
+                assert town.caller.local.membership.has_failed(head.address)
+                for shop in run[1:]:
+                    shop.gate.set()
+            await trio.sleep(HELD_FAILED_S)  # now it relays the answers of the others, late
+            run[0].gate.set()
+        assert (len(found[0].values), found[0].errors) == (COUNT, {})
+        assert [len(shop.calls) for shop in town.shops] == [2] * COUNT
 
 
 async def test_a_run_that_was_cut_off_is_lost_and_one_that_never_began_begins(monkeypatch: pytest.MonkeyPatch) -> None:

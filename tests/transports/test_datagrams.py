@@ -232,6 +232,47 @@ async def test_where_udp_is_not_permitted_all_goes_over_connections(
     endpoint.close()
 
 
+async def test_a_handler_of_datagrams_that_fails_ends_serving(nursery: trio.Nursery) -> None:
+    def fail(data: bytes) -> None:
+        raise RuntimeError(data)
+
+    receiver, address = _bound("127.0.0.1")
+    sender, _ = _bound("127.0.0.1")
+    sender.send_nowait(address, b"a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        await receiver.serve(fail)
+    sender.close()
+    receiver.close()
+
+
+async def test_a_handler_of_datagrams_may_close_them(nursery: trio.Nursery) -> None:
+    receiver, address = _bound("127.0.0.1")
+    sender, _ = _bound("127.0.0.1")
+    for _ in range(3):
+        sender.send_nowait(address, b"close")
+    came: list[bytes] = []
+
+    def close(data: bytes) -> None:
+        came.append(data)
+        receiver.close()
+
+    with trio.fail_after(DEADLINE_S):
+        await receiver.serve(close)
+    assert came == [b"close"]
+    sender.close()
+
+
+async def test_ctrl_c_reaches_a_handler_of_datagrams(nursery: trio.Nursery) -> None:
+    receiver, address = _bound("127.0.0.1")
+    sender, _ = _bound("127.0.0.1")
+    protected: list[bool] = []
+    nursery.start_soon(receiver.serve, lambda _: protected.append(trio.lowlevel.currently_ki_protected()))
+    sender.send_nowait(address, b"x")
+    await wait_until(lambda: protected == [False])
+    sender.close()
+    receiver.close()
+
+
 async def test_garbage_wakes_nobody_else(nursery: trio.Nursery) -> None:
     receiver, address = _bound("127.0.0.1")
     came: list[bytes] = []

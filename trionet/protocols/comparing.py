@@ -74,15 +74,20 @@ class Comparing:
             group.expire(now)
             if not group.members.others():
                 continue
-            if group.held or group.first_comparisons or self._begun % _EMPTY_EVERY == 0:
+            if _is_due(group) or self._begun % _EMPTY_EVERY == 0:
                 is_new = group.first_comparisons > 0
                 group.first_comparisons -= is_new
                 self._counts.comparisons += 1
                 summary = anti_entropy.summary(group, self._settings.settle_s, now, is_new=is_new)
                 effects += [Send(to, summary) for to in group.members.pick(1)]
         self._begun += 1
-        interval_s = self._interval_s if interval_s is None else interval_s
-        self.next_due = now + interval_s * (0.75 + 0.5 * self._random.random())
+        skipped = 0
+        if interval_s is None:
+            interval_s = self._interval_s
+            if interval_s == self._settings.compare_interval_s and not any(map(_is_due, self._groups.values())):
+                skipped = -self._begun % _EMPTY_EVERY  # nothing would be sent: a wake-up costs more than all it does
+        self._begun += skipped
+        self.next_due = now + (1 + skipped) * interval_s * (0.75 + 0.5 * self._random.random())
         self._interval_s = min(2 * self._interval_s, self._settings.compare_interval_s)
         return effects
 
@@ -125,3 +130,8 @@ class Comparing:
                 mask |= 1 << bucket
         asked = msgspec.structs.replace(message, mask=mask)
         return anti_entropy.missing_from(group, asked, self._settings.settle_s, now) if mask else []
+
+
+def _is_due(group: RumorGroup) -> bool:
+    """Whether a group is compared each time."""
+    return bool(group.held or group.first_comparisons)

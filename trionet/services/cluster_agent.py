@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from trionet.transports.datagrams import Datagrams
 
     from .comm import Comm
+    from .departures import Departures
     from .groups import Groups
     from .sealed_traffic import SealedTraffic
 
@@ -165,6 +166,11 @@ class ClusterAgent:
     def on_batch_end(self, handler: Callable[[], None]) -> None:
         """Call ``handler()`` after the events of each packet or timer."""
         self._batch_handlers.append(handler)
+
+    @property
+    def departures(self) -> Departures:
+        """The members whose failure or leave calls handle."""
+        return self._comm.departures
 
     def _all(self) -> tuple[Swim, GossipProtocol, ProtocolDriver]:
         if self._parts is None:

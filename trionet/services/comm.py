@@ -22,6 +22,7 @@ from trionet.under_trio import check_under_trio
 from trionet.user_code import is_a
 
 from .base import rpc
+from .departures import Departures
 from .named_errors import named, naming
 from .orphans import Orphans, check_orphans
 
@@ -57,6 +58,7 @@ class Comm:
         send_at_once: sends those for which nothing has to be waited; None where these can't be told. See `SendAtOnce`.
         router: runs its calls to this node.
         life: begins the ids of its calls; it differs from that of an earlier node at the same address.
+        departures: the members whose failure or leave calls handle.
         now_ns: the clock of the durations, in nanoseconds.
         began_ns: when the node began, by that clock.
         counted, ok: a remote, and what counts its calls that have returned a value; see `histogram_of`.
@@ -76,6 +78,7 @@ class Comm:
         self._own_principal = None if router.access is None else router.access.own
         self.life: str = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
+        self.departures: Departures = Departures()
         self.now_ns: Callable[[], int] = router.counts.now_ns
         self.began_ns: int = self.now_ns()
         self._checked: object = object()  # no remote is this one

@@ -379,6 +379,7 @@ class Membership:
     def _remove(self, node: NodeAddress, boot_id: int | None = None) -> None:
         self._groups.expel(node, boot_id)
         self._scopes.cancel(node.sid)
+        self._agent.departures.note(node)
 
     def _begin_to_join(self) -> None:
         """Begin to join, under a new boot id after a leave."""

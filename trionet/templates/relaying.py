@@ -119,26 +119,69 @@ class Relaying:
         await collect(nodes, call, gathering=gathering, outcomes=_Alone(self.taker))
 
     async def _follow(self, begin: int, end: int) -> None:
-        """Call the first member of a run, which calls the rest, and take the answers that it streams."""
-        head, left = self._members[begin], dict.fromkeys(range(end - begin))
-        rest = packed_members(self._members[begin + 1 : end])
+        """Call the first member of a run, which calls the rest, and take what becomes of them."""
+        run = _Run(self.taker, begin, self._members[begin], end - begin)
+        request = self.request("relay", packed_members(self._members[begin + 1 : end]), self._arity)
         try:
-            async with self.comm.open_items_unrecorded(head, self.request("relay", rest, self._arity)) as batches:
-                async for batch in batches:
-                    for place, answer, error in entries_of(batch):
-                        if place not in left:
-                            raise ConnectionLost("it has relayed an answer of nobody, or two of one member")
-                        del left[place]
-                        if error is None:
-                            self.taker.take(begin + place, answer, is_asked_here=place == 0)
-                        else:
-                            self.taker.take_failure(begin + place, error, is_asked_here=False)
-            failure: TrionetError = ConnectionLost("it has relayed no answer of this member")
+            with self.comm.departures.handling(run.head, run.give_up_rest):
+                async with self.comm.open_items_unrecorded(run.head, request) as batches:
+                    async for batch in batches:
+                        run.take(batch)
+            run.fail(ConnectionLost("it has relayed no answer of this member"))
         except TrionetError as exc:
-            failure = _without_traceback(exc)
-        for place in left:
-            error = failure if place == 0 else _by_way_of(head, failure)
-            self.taker.take_failure(begin + place, error, is_asked_here=place == 0)
+            run.fail(_without_traceback(exc))
+
+
+class _Run:
+    """What becomes of the members of a run, whose first one is its head; places are from the head on.
+
+    Args:
+        taker: takes it.
+        begin: the head's place for the taker.
+        head: the head.
+        count: how many members the run has.
+    """
+
+    def __init__(self, taker: Taker, begin: int, head: NodeAddress, count: int) -> None:
+        self.head: NodeAddress = head
+        self._taker = taker
+        self._begin = begin
+        self._left = dict.fromkeys(range(count))
+        self._given_up: set[int] = set()
+
+    def take(self, batch: Any) -> None:
+        """Handle what the head has streamed.
+
+        Raises:
+            ConnectionLost: that can't be.
+        """
+        for place, answer, error in entries_of(batch):
+            if place in self._given_up:
+                continue
+            if place not in self._left:
+                raise ConnectionLost("it has relayed an answer of nobody, or two of one member")
+            del self._left[place]
+            if error is None:
+                self._taker.take(self._begin + place, answer, is_asked_here=place == 0)
+            else:
+                self._taker.take_failure(self._begin + place, error, is_asked_here=False)
+
+    def give_up_rest(self) -> None:
+        """Handle that the head has failed or left: it may be silent for long. Its own answer may still come."""
+        rest = [place for place in self._left if place]
+        self._given_up.update(rest)
+        for place in rest:
+            self._lose(place, ConnectionLost("this member has failed or left"))
+
+    def fail(self, failure: TrionetError) -> None:
+        """Handle the end of the stream."""
+        for place in list(self._left):
+            self._lose(place, failure)
+
+    def _lose(self, place: int, failure: TrionetError) -> None:
+        del self._left[place]
+        error = failure if place == 0 else _by_way_of(self.head, failure)
+        self._taker.take_failure(self._begin + place, error, is_asked_here=place == 0)
 
 
 class _Alone(Outcomes):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
 import trio
+
+from trionet.trio_waits import Alarm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +40,7 @@ class TrioClock:
     """Fulfils `Clock` by Trio's clock, while it runs."""
 
     def __init__(self) -> None:
-        self._due = math.inf
-        self._action: Callable[[], None] | None = None
-        self._sleep = trio.CancelScope()
+        self._alarm = Alarm()
 
     def now(self) -> float:
         """Return Trio's time."""
@@ -57,14 +56,8 @@ class TrioClock:
 
     def wake_at(self, when: float, action: Callable[[], None]) -> None:
         """Call ``action()`` at `when`."""
-        self._due = self._sleep.deadline = when
-        self._action = None if when == math.inf else action  # the action's owner has this clock
+        self._alarm.set(when, action)
 
     async def run(self) -> None:
         """Call the actions until cancelled."""
-        while True:
-            with trio.CancelScope(deadline=self._due) as self._sleep:
-                await trio.sleep_forever()
-            if self._action is not None and self._due <= trio.current_time():
-                action, self._due, self._action = self._action, math.inf, None
-                action()
+        await self._alarm.run()

@@ -9,7 +9,7 @@ import errno
 import functools
 import ipaddress
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 import trio
@@ -19,11 +19,12 @@ from trionet.forks import keep_from_forks
 from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.nurseries import open_plain_nursery
+from trionet.trio_waits import Inputs
 
 from .readiness import wait_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 __all__ = ["Datagrams", "QueuedDatagrams", "SourcedDatagrams", "UDPDatagrams"]
 
@@ -66,6 +67,7 @@ class UDPDatagrams:
         """Use bound sockets of one port number, which don't block."""
         self._socks = list(socks)
         self._sender: dict[bool, socket.socket] = {}
+        self._serving = trio.CancelScope()
         for sock in self._socks:
             keep_from_forks(sock)
             self._sender.setdefault(sock.family == socket.AF_INET6, sock)
@@ -106,40 +108,55 @@ class UDPDatagrams:
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, until closed."""
-        async with open_plain_nursery() as nursery:
-            for sock in self._socks:
-                nursery.start_soon(_receive, sock, sock.recv, handle)
+        await self._serve(lambda sock: _receive(sock, sock.recv, handle))
 
     async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
-        """Call ``handle(data, source)`` with each datagram, until closed."""
+        """Call ``handle(data, source)`` with each datagram, and the address from which it came, until closed."""
 
         def handle_pair(received: tuple[bytes, Any]) -> None:
             data, (ip, port, *_) = received
             handle(data, NodeAddress(ip, port))
 
-        async with open_plain_nursery() as nursery:
-            for sock in self._socks:
-                nursery.start_soon(_receive, sock, sock.recvfrom, handle_pair)
+        await self._serve(lambda sock: _receive(sock, sock.recvfrom, handle_pair))
+
+    async def _serve(self, receive: Callable[[socket.socket], Awaitable[None]]) -> None:
+        with trio.CancelScope() as self._serving:
+            async with open_plain_nursery() as nursery:
+                for sock in self._socks:
+                    nursery.start_soon(receive, sock)
 
     def close(self) -> None:
         """Send and receive nothing more."""
+        self._serving.cancel()
         for sock in self._socks:
-            if sock.fileno() >= 0:
-                trio.lowlevel.notify_closing(sock)
-                sock.close()
+            sock.close()
 
 
 async def _receive(sock: socket.socket, receive: Callable[[int], T], handle: Callable[[T], None]) -> None:
-    """Call ``handle`` with what `receive`, a method of `sock`, returns for each datagram."""
-    with suppress(trio.ClosedResourceError):
+    """Call ``handle`` with what `receive`, a method of `sock`, returns for each datagram, until cancelled."""
+    inputs = Inputs.of_this_run()
+
+    @trio.lowlevel.disable_ki_protection  # it runs handlers of rumors
+    def receive_one() -> bool:
+        try:
+            received = receive(_MOST_BYTES)
+        except OSError:  # none is left; or ICMP reported an earlier one as undeliverable; or it is closed
+            return False
+        handle(received)
+        return True
+
+    inputs.users += 1
+    try:
         while sock.fileno() >= 0:
-            await wait_readable(sock)
-            for _ in range(_READ_AT_ONCE):
-                try:
-                    received = receive(_MOST_BYTES)
-                except OSError:  # none is left; or ICMP reported an earlier one as undeliverable; or it is closed
-                    break
-                handle(received)
+            if inputs.is_worth_it and inputs.begin():
+                await inputs.receive(sock.fileno(), receive_one)
+            else:
+                await wait_readable(sock)
+                for _ in range(_READ_AT_ONCE):
+                    if not receive_one():
+                        break
+    finally:
+        inputs.users -= 1
 
 
 def _bound(ip: str, port: int) -> socket.socket:

@@ -162,8 +162,7 @@ class GossipProtocol:
             Exception: whatever `subset` raises, before anything has changed.
         """
         settings = self._settings
-        names = members if isinstance(members, tuple) else tuple(members)
-        group_members = GroupMembers(self.me, names, self._random, is_member=is_member)
+        group_members = GroupMembers(self.me, members, self._random, is_member=is_member)
         pushing = push or (TreePush() if subset is None else RandomPush(subset))
         pushing.adjust(group_members)
         group = self._groups.get(gid)

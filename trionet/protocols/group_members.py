@@ -41,12 +41,12 @@ class GroupMembers:
     __slots__ = ("_is_sorted", "_known", "is_member", "me", "names", "random")
 
     def __init__(self, me: str, names: Sequence[str], random: Random, *, is_member: bool | None = None) -> None:
-        """Share `names`, which must not change; `is_member` saves the search for `me` if the caller knows.
+        """Share `names` if they are a tuple; `is_member` saves the search for `me` if the caller knows.
 
         Names that aren't `OrderedNames` are compared, and if necessary copied, for the first change or share.
         """
         self.me: str = me
-        self.names: Sequence[str] = names
+        self.names: Sequence[str] = names if isinstance(names, tuple) else tuple(names)
         self.random: Random = random
         self.is_member: bool = me in names if is_member is None else is_member
         self._is_sorted = isinstance(names, OrderedNames)

@@ -12,12 +12,12 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from trionet.errors import MalformedRequest, PreconditionFailed
-from trionet.events import MemberEvent, MemberFailed, MemberSuspected
+from trionet.events import MemberFailed, MemberSuspected
 from trionet.identity import NodeAddress
 from trionet.message import BUILT_IN, LOCAL
 from trionet.protocols.statements import State
@@ -109,14 +109,13 @@ class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspect
         self._node, self._router, self._agent, self._table = node, router, agent, table
         self._endpoint, self._children = endpoint, children
         self._begun_at = time.monotonic()
-        self._events: deque[dict[str, Any] | _Unshown] = deque(maxlen=_EVENTS_KEPT)
+        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
         self._accusers: deque[tuple[str, ...]] = deque(maxlen=_EVENTS_KEPT)
         self._count = 0
 
     def handle_event(self, event: Event) -> None:
-        """Keep an event for those who ask later. One about a member is small, and many of them come at once."""
-        unshown = _Unshown(time.time(), event)
-        self._events.append(unshown if isinstance(event, MemberEvent) else unshown.shown())
+        """Keep an event for those who ask later."""
+        self._events.append(_shown_event(event))
         self._accusers.append(self._accusers_of(event))
         self._count += 1
 
@@ -128,13 +127,7 @@ class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspect
     def numbered_events(self) -> list[tuple[int, dict[str, Any], tuple[str, ...]]]:
         """Return the events that are kept, each after its number, and with the accusers of a member, oldest first."""
         numbers = range(self._count - len(self._events) + 1, self._count + 1)
-        return list(zip(numbers, self._shown_events(), self._accusers, strict=True))
-
-    def _shown_events(self) -> list[dict[str, Any]]:
-        """Return the events that are kept as plain data, from now on."""
-        shown = [one.shown() if type(one) is _Unshown else one for one in self._events]
-        self._events = deque(shown, maxlen=_EVENTS_KEPT)
-        return shown
+        return list(zip(numbers, self._events, self._accusers, strict=True))
 
     @property
     def view(self) -> int:
@@ -229,16 +222,16 @@ class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspect
     @rpc(read=True)
     def events(self, last: int = _EVENTS_KEPT) -> list[dict[str, Any]]:
         """Return the latest events of the node, the oldest first; at most 256 are kept."""
-        return _latest(self._shown_events(), last)
+        return _latest(self._events, last)
 
     @rpc(read=True)
     async def watch_events(self, last: int = 0) -> AsyncIterator[dict[str, Any]]:
         """Yield the latest events, and then each as it comes; see `events`."""
         coming = self._node.events()
-        for shown in _latest(self._shown_events(), last):
+        for shown in _latest(self._events, last):
             yield shown
         async for event in coming:
-            yield _Unshown(time.time(), event).shown()
+            yield _shown_event(event)
 
     @rpc(read=True)
     def logs(self, last: int = 100) -> list[dict[str, Any]]:
@@ -268,18 +261,10 @@ def _shown_member(member: Member, seconds: float) -> dict[str, Any]:
     }
 
 
-class _Unshown(NamedTuple):
-    """An event as it came, and when, in seconds since 1970."""
-
-    time: float
-    event: Event
-
-    def shown(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        event = self.event
-        sid: SID = event.sid
-        fields = {name: _brief(value) for name, value in msgspec.structs.asdict(event).items() if name != "node"}
-        return {"time": self.time, "event": type(event).__name__, "node": str(event.node), "sid": sid, **fields}
+def _shown_event(event: Event) -> dict[str, Any]:
+    sid: SID = event.sid
+    fields = {name: _brief(value) for name, value in msgspec.structs.asdict(event).items() if name != "node"}
+    return {"time": time.time(), "event": type(event).__name__, "node": str(event.node), "sid": sid, **fields}
 
 
 def _brief(value: Any) -> Any:
@@ -305,9 +290,9 @@ def _plain(value: Any) -> Any:
     return description_of(value) if callable(value) else str(value)
 
 
-def _latest(kept: list[dict[str, Any]], last: int) -> list[dict[str, Any]]:
+def _latest(kept: deque[dict[str, Any]], last: int) -> list[dict[str, Any]]:
     count = _count(last)
-    return kept[-count:] if count else []
+    return list(kept)[-count:] if count else []
 
 
 def _count(last: int) -> int:

@@ -130,7 +130,7 @@ async def test_without_a_folder_for_temporary_files_ssh_says_its_reason_too(
     play("")
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     await spawn()
-    with pytest.raises(SpawnError, match="exit status 1; false does not even .*; Connection to attic is a play"):
+    with pytest.raises(SpawnError, match=r"exit status 1; false does not even .*; Connection to attic is a play"):
         await spawn("false")
 
 

@@ -88,7 +88,7 @@ async def test_what_a_login_says_when_the_node_is_there_does_not_hold_it_up_at_i
         (["env", "A=1", "no-such-node"], "exit status 127; env: "),
         (["/dev/null"], "exit status 126; /dev/null can't be executed on attic"),
         (["env", "/dev/null"], "exit status 126; env: "),
-        (["false"], "exit status 1; Connection"),
+        (["false"], "exit status 1; false does not even tell its version on attic: does a start-up file of"),
     ],
 )
 async def test_a_command_that_the_far_shell_cannot_run_is_the_reason(
@@ -130,7 +130,7 @@ async def test_without_a_folder_for_temporary_files_ssh_says_its_reason_too(
     play("")
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     await spawn()
-    with pytest.raises(SpawnError, match="exit status 1; Connection to attic is a play"):
+    with pytest.raises(SpawnError, match=r"exit status 1; false does not even .*; Connection to attic is a play"):
         await spawn("false")
 
 

@@ -80,6 +80,11 @@ async def _reason_there(login: Login, status: int) -> str:
     if _MISSING.search(said):
         said += f"\ninstall trionet=={__version__} there"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if not lines:
+        return (
+            f"{login.command[0]} does not even tell its version on {login.host}: does a start-up file of the shell "
+            f"there end the login?"
+        )
     return "; ".join(lines[-_LINES:])[-_MAX_TEXT:]
 
 

@@ -150,8 +150,8 @@ class GossipProtocol:
 
         Args:
             gid: the group.
-            members: the names of all members, each once; a tuple isn't copied, nor `OrderedNames` sorted, so many nodes can
-                share them.
+            members: the names of all members, each once; a tuple isn't copied, nor `OrderedNames` sorted, so many nodes
+                can share them.
             subset: how many random members each holder pushes a rumor to: a number, a function of the members, or None
                 for a tree, see `tree_push`. A function is called now; the result is clamped to the number of others.
             now: the time.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import multiprocessing
 import time
@@ -135,7 +136,7 @@ async def _fail_one(sim: Simulation, watch: _Watch) -> int:
 
     others = [node for index, node in enumerate(sim.nodes) if index != victim]
     for node in others:
-        node.listen(lambda event, node=node: note(node, event))  # type: ignore[misc]  mypy infers no default
+        node.listen(functools.partial(note, node))
     await trio.sleep(_REST_S)
     knowing = sum(len(node.members()) == len(sim.nodes) for node in sim.nodes)
     watch.end(sim, f"{_REST_S:g} s at rest, all know all", knowing, len(sim.nodes))

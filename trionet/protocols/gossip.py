@@ -150,8 +150,7 @@ class GossipProtocol:
 
         Args:
             gid: the group.
-            members: the names of all members, each once; a tuple isn't copied, nor `OrderedNames` sorted, so many nodes
-                can share them.
+            members: the names of all, each once; many nodes can share a tuple, or `OrderedNames`, which aren't sorted.
             subset: how many random members each holder pushes a rumor to: a number, a function of the members, or None
                 for a tree, see `tree_push`. A function is called now; the result is clamped to the number of others.
             now: the time.
@@ -360,12 +359,9 @@ class GossipProtocol:
         return effects
 
     def _lower_deadline(self) -> None:
+        announced, compared = self._announcing.next_due, self._comparing.next_due
         self._next_deadline = min(
-            self._next_deadline,
-            self._batches.next_due,
-            self._pulls.next_due,
-            self._announcing.next_due,
-            self._comparing.next_due,
+            self._next_deadline, self._batches.next_due, self._pulls.next_due, announced, compared
         )
 
     def _receive_news(self, source: str, message: Rumor | Entry, now: float) -> list[Effect]:

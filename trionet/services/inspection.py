@@ -127,7 +127,10 @@ class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspect
     def numbered_events(self) -> list[tuple[int, dict[str, Any], tuple[str, ...]]]:
         """Return the events that are kept, each after its number, and with the accusers of a member, oldest first."""
         numbers = range(self._count - len(self._events) + 1, self._count + 1)
-        return list(zip(numbers, [kept.shown() for kept in self._events], self._accusers, strict=True))
+        return list(zip(numbers, self._shown_events(), self._accusers, strict=True))
+
+    def _shown_events(self) -> list[dict[str, Any]]:
+        return [kept.shown() for kept in self._events]
 
     @property
     def view(self) -> int:

@@ -14,8 +14,6 @@ from trionet.errors import MalformedRequest
 from .base import rpc
 
 if TYPE_CHECKING:
-    from collections import deque
-
     from trionet.replies import Spread
 
     from .arrivals import Arrival
@@ -52,7 +50,10 @@ class RumorInspection:
     """The methods of ``inspection`` about rumors."""
 
     _node: _HasLocal
-    _events: deque[dict[str, Any]]
+
+    def _shown_events(self) -> list[dict[str, Any]]:
+        """Return the events that are kept, as plain data."""
+        raise NotImplementedError
 
     @rpc(read=True)
     def spread(self, gid: str, rumor: str) -> dict[str, Any]:
@@ -85,7 +86,9 @@ class RumorInspection:
         found = self._node.local.gossip.arrival(gid, rumor)
         if found is None:
             return {}
-        failures = (one["error"] for one in self._events if one["event"] == "RumorFailed" and one["id"] == found.id)
+        failures = (
+            one["error"] for one in self._shown_events() if one["event"] == "RumorFailed" and one["id"] == found.id
+        )
         error = next(failures, None)
         return msgspec.structs.asdict(found) | ({} if error is None else {"failed": error})
 

@@ -12,6 +12,7 @@ import trio
 from tests.transports.link.ends import Hold, call, cancel_when, links
 from trionet import Node, RemoteError
 from trionet.transports.link.workers import MOST_IDLE
+from trionet.trio_internals import is_scope_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,25 +89,16 @@ async def test_a_cancelled_call_takes_its_task_along_and_no_other_call(start: St
 
 
 async def test_a_call_that_ends_in_spite_of_its_cancellation_takes_its_task_along(start: Start) -> None:
-    tasks, is_cancelled = Tasks(), trio.Event()
+    tasks = Tasks()
 
     async def stubborn() -> None:
         await tasks.note()
-        with trio.CancelScope(shield=True):
-            await is_cancelled.wait()
-
-    async def cancel() -> None:
-        is_cancelled.set()
-
-    one, other = await start(), await start(stubborn=stubborn, note=tasks.note, cancel=cancel)
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call, one, other, "stubborn")
-            while not tasks.seen:
+        with trio.CancelScope() as within, trio.CancelScope(shield=True):
+            while not is_scope_cancelled(within):
                 await trio.lowlevel.checkpoint()
-            scope.cancel()
-            with trio.CancelScope(shield=True):
-                await call(one, other, "cancel")
+
+    one, other = await start(), await start(stubborn=stubborn, note=tasks.note)
+    await cancel_when(lambda: bool(tasks.seen), lambda: call(one, other, "stubborn"))
     assert await call(one, other, "note") == 2
     assert not idle(other) or all(worker._task is not tasks.seen[0] for worker in idle(other))  # noqa: SLF001
 

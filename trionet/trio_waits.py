@@ -30,6 +30,7 @@ from contextlib import closing, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
+import outcome
 import trio
 
 if TYPE_CHECKING:
@@ -105,6 +106,13 @@ class Inputs(ABC):
         if self._epoll is not None:
             with suppress(OSError):  # the socket is closed
                 self._epoll.unregister(fd)
+
+    def notify_closing(self, fd: int) -> None:
+        """Wake the task that waits for a socket which is about to be closed, with `trio.ClosedResourceError`."""
+        if fd in self.watched:
+            task, _ = self.watched[fd]
+            self.forget(fd)
+            trio.lowlevel.reschedule(task, outcome.Error(trio.ClosedResourceError("this side has closed the socket")))
 
 
 # ---- where Trio waits

@@ -67,8 +67,8 @@ class Reading:
 
     async def _next(self, before: int) -> bytes:
         """Return the next input, after one of `before` bytes; nothing at the end."""
-        is_drained = 0 < before < _READ_BYTES
-        is_soon = is_drained and self._poll.is_worth_it()
+        is_drained = before < _READ_BYTES  # what comes before the first wait ends that at once
+        is_soon = is_drained and before > 0 and self._poll.is_worth_it()
         if before == _READ_BYTES:
             await trio.lowlevel.checkpoint()  # more is probably available; let other tasks run first
         while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,16 +12,13 @@ import trio
 import trio.testing
 
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import NodeConfig, trio_waits
+from trionet import trio_waits
 from trionet.transports import accepting
 from trionet.transports.link.sockets import close_now
-from trionet.transports.listener import open_listener
 from trionet.trio_waits import Inputs, InputsInTask, InputsInWait
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-SOON_MS = 50
 
 
 @pytest.fixture(params=[InputsInWait, InputsInTask], autouse=True)
@@ -135,21 +131,3 @@ async def test_where_trio_waits_no_step_is_needed_to_accept(
         trio.lowlevel.remove_instrument(steps)
         assert (steps.count == 0) == isinstance(Inputs.of_this_run(), InputsInWait)
         nursery.cancel_scope.cancel()
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="on Linux")
-async def test_a_connection_comes_with_its_first_bytes() -> None:
-    listener = await open_listener(NodeConfig())
-    try:
-        (sock,) = listener._socks  # noqa: SLF001
-        came = select.poll()
-        came.register(sock, select.POLLIN)
-        with socket.create_connection(sock.getsockname()) as peer:
-            assert not came.poll(SOON_MS)
-            peer.send(b"x")
-            assert came.poll(DEADLINE_S * 1000)
-            accepted, _ = sock.accept()
-            with accepted:
-                assert accepted.recv(10) == b"x"
-    finally:
-        listener.close()

@@ -34,8 +34,6 @@ _log = limited_log(__name__)
 
 _BACKLOG = 1024
 _FILES_KEPT_FREE = 64
-_SILENT_S = 1
-"""A connection that sends nothing is accepted after that."""
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
@@ -253,9 +251,6 @@ async def _listening(family: int, place: Any) -> trio.socket.SocketType:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hasattr(socket, "TCP_DEFER_ACCEPT"):
-            # A connection wakes the process when its first bytes have come, and not before: these are the hello.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT_S)
         await sock.bind(place)
         sock.listen(_BACKLOG)
     except BaseException:

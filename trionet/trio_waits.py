@@ -200,6 +200,13 @@ class Inputs(ABC):
             with suppress(OSError):  # the socket is closed
                 self._epoll.unregister(fd)
 
+    def notify_closing(self, fd: int) -> None:
+        """Wake the task that waits for a socket which is about to be closed, with `trio.ClosedResourceError`."""
+        if fd in self.watched:
+            task, _ = self.watched[fd]
+            self.forget(fd)
+            trio.lowlevel.reschedule(task, outcome.Error(trio.ClosedResourceError("this side has closed the socket")))
+
 
 # ---- where Trio waits
 

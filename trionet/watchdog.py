@@ -1,27 +1,32 @@
 """Warns of code that blocks the event loop, while it does so, from a thread.
 
 There is one watchdog for each run of Trio, for all nodes in it. Its thread begins with the first call of a user's
-service. It rests until a handler begins; then it pings the loop every quarter of a second, until no handler runs. A
-loop that waits is not woken for that: its stack shows that it waits. A ping without an answer for a second, during
-which the loop has run one handler or task, is a warning with its place; a second line says that the loop goes on.
+service. It rests until a handler begins, or up to a quarter of a second longer; then it pings the loop every quarter of
+a second, until no handler runs. A loop that waits is not woken for that: its stack shows that it waits. A ping without
+an answer for a second, during which the loop has run one handler or task, is a warning with its place; a second line
+says that the loop goes on.
 
 The thread itself may be late. Then either the process was stopped, or had no processor, which is no handler's fault; or
 code in C has held Python's lock meanwhile. The processor time of the loop's thread tells these apart. A full garbage
 collection holds the lock, too, and is no handler's fault either.
 
 Invariants: no thread in virtual time, none before a user's service was called, none after the last node of the run, and
-none in the moment of a fork; at rest the thread sleeps.
+none in the moment of a fork; at rest the thread sleeps. On Linux a handler that begins wakes no thread: two threads
+that take turns with Python's lock take more time than a short call.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import struct
+import sys
 import threading
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from weakref import WeakSet
 
 import trio
@@ -49,6 +54,7 @@ _LATE_S: Final = 0.5
 _WORKED_S: Final = 0.5
 """The processor time of the loop's thread in a late pause, if it has held Python's lock; in any other it is less."""
 _JOIN_S: Final = 1.0
+_COUNT_BYTES: Final = 8
 _ADVICE: Final = (
     "meanwhile this process answers nobody, and after some seconds other nodes take it for failed. Run what blocks by "
     "trio.to_thread.run_sync, or mark a plain function with @trionet.rpc(thread=True)"
@@ -158,6 +164,64 @@ class _Ping:
         self.is_busy = True
 
 
+class _Rest:
+    """The rest of the thread, until a handler begins."""
+
+    def __init__(self) -> None:
+        self._bell: SimpleQueue[None] = SimpleQueue()
+
+    def end_soon(self) -> None:
+        """End it within the interval."""
+        self._bell.put(None)
+
+    def end(self) -> None:
+        """End it now."""
+        self._bell.put(None)
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._bell.get()
+
+
+class _TimedRest(_Rest):
+    """The same by a timer of the system, which wakes no thread before its time. Source: timerfd_create(2)."""
+
+    _C: ClassVar[Any] = ctypes.PyDLL(None) if sys.platform == "linux" else None  # Python has them from 3.13 on
+    _CLOSE_ON_EXEC: Final = 0o2000000
+    _END_SOON: Final = struct.pack("4l", 0, 0, 0, int(1e9 * _INTERVAL_S))
+    _END: Final = struct.pack("4l", 0, 0, 0, 1)
+
+    def __init__(self) -> None:
+        """Raises `OSError` where there is no such timer."""
+        self._fd: int = self._C.timerfd_create(time.CLOCK_MONOTONIC, self._CLOSE_ON_EXEC)
+        if self._fd < 0:
+            raise OSError("no descriptor is free")
+
+    def end_soon(self) -> None:
+        """End it after the interval."""
+        self._C.timerfd_settime(self._fd, 0, self._END_SOON, None)
+
+    def end(self) -> None:
+        """End it now."""
+        self._C.timerfd_settime(self._fd, 0, self._END, None)
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        os.read(self._fd, _COUNT_BYTES)
+
+    def __del__(self) -> None:
+        """Close the timer, also that of a thread that has not begun, or was not copied by a fork."""
+        if (fd := getattr(self, "_fd", -1)) >= 0:
+            os.close(fd)
+
+
+def _new_rest() -> _Rest:
+    try:
+        return _TimedRest()
+    except (OSError, AttributeError):  # no such function: another system
+        return _Rest()
+
+
 class _Thread(threading.Thread):
     """The thread of a watchdog."""
 
@@ -170,20 +234,22 @@ class _Thread(threading.Thread):
         # macOS doesn't have it.
         self._clock_id = time.pthread_getcpuclockid(self._loop_id) if hasattr(time, "pthread_getcpuclockid") else None
         self._bell: SimpleQueue[None] = SimpleQueue()  # an interrupted `put` leaves no lock behind
+        self._rest = _new_rest()
         self._is_ending = False
         self._woken = _Moment(self._clock_id)
 
     # ---- in the loop
 
     def ring(self) -> None:
-        """Wake the thread from its rest, because a handler begins."""
+        """End the thread's rest, because a handler begins."""
         self._woken = _Moment(self._clock_id)
-        self._bell.put(None)
+        self._rest.end_soon()
 
     def end(self) -> None:
         """End the thread, and wait for that, but not for a slow log."""
         self._is_ending = True
         self._bell.put(None)
+        self._rest.end()
         if self is not threading.current_thread():
             self.join(_JOIN_S)
 
@@ -230,7 +296,7 @@ class _Thread(threading.Thread):
         """Rest until a handler begins; return when the next interval begins."""
         begin = _Moment(self._clock_id)
         while self._watchdog.is_resting and not self._is_ending:
-            self._bell.get()
+            self._rest.wait()
             begin = self._woken
         return begin
 

@@ -12,6 +12,8 @@ from trionet.protocols.rumors import SeenIds
 from trionet.protocols.statements import Statement, supersedes
 from trionet.protocols.suspecting import Suspecting
 from trionet.protocols.swim import Swim
+from trionet.transports.link.incoming import LinkServer
+from trionet.transports.link.outgoing import LinkClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +76,17 @@ def _forget(node: Node) -> None:
     core._seen = _ShortMemory(core._settings.most_seen)  # noqa: SLF001
 
 
-async def _say_nothing(*_: object) -> None:
-    await trio.lowlevel.checkpoint()
+class _SilentClient(LinkClient):
+    __slots__ = ()
+
+    async def cancel(self, *_: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class _DeafServer(LinkServer):
+    __slots__ = ()
+
+    def cancel(self, _: object) -> None: ...
 
 
 def _break_links(node: Node, break_link: Callable[[Any], None]) -> None:
@@ -94,7 +105,7 @@ def _keep_silent(node: Node) -> None:
     """Make the node send no cancels."""
 
     def silence(link: Any) -> None:
-        link.calls.cancel = _say_nothing
+        link.calls.__class__ = _SilentClient
 
     _break_links(node, silence)
 
@@ -103,7 +114,7 @@ def _turn_deaf(node: Node) -> None:
     """Have the node ignore that a call which it answers is cancelled."""
 
     def deafen(link: Any) -> None:
-        link._server.cancel = lambda _: None  # noqa: SLF001
+        link._server.__class__ = _DeafServer  # noqa: SLF001
 
     _break_links(node, deafen)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trionet.principal import Principal
     from trionet.router import Router
     from trionet.transports.base import Transport
-    from trionet.transports.sent import SendAtOnce
+    from trionet.transports.sent import ConnectSoon, SendAtOnce
 
 
 __all__ = ["Comm"]
@@ -56,6 +56,7 @@ class Comm:
         spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
         transport: makes its calls to other nodes.
         send_at_once: sends those for which nothing has to be waited; None where these can't be told. See `SendAtOnce`.
+        connect_soon: has connections made for others of them; None where that takes a task. See `ConnectSoon`.
         router: runs its calls to this node.
         life: begins the ids of its calls; it differs from that of an earlier node at the same address.
         departures: the members whose failure or leave calls handle.
@@ -73,6 +74,7 @@ class Comm:
             self.spans.serve(router)
         self.transport: Transport = transport
         self.send_at_once: SendAtOnce | None = getattr(transport, "send_at_once", None)
+        self.connect_soon: ConnectSoon | None = getattr(transport, "connect_soon", None)
         self.router: Router = router
         self._access = router.access
         self._own_principal = None if router.access is None else router.access.own

@@ -1,7 +1,7 @@
 """One call to every member of a group, in one nursery.
 
-A call that has to wait before it can be sent has a task of its own; so has each unanswered one once the caller is
-cancelled. The others are sent in one pass, and the caller waits for all of them; see `gathering`.
+The caller waits for all calls that are sent in one pass, and for the connections of others; see `gathering`. A call
+that has to wait for something else has a task of its own; so has each unanswered one once the caller is cancelled.
 
 Invariants: a member's failure is data, never an exception; no call outlives `collect`; the cancellation of the caller
 passes, except that of its deadline for a partial result.
@@ -105,7 +105,7 @@ async def collect(
                 if gathering is None or not gathering.send(sid, node):
                     nursery.start_soon(call_one, sid, node, functools.partial(call, node))
             if gathering is not None:
-                await _gather(gathering, outcomes, convert, lambda *args: nursery.start_soon(call_one, *args))
+                await _gather(gathering, outcomes, convert, call, lambda *args: nursery.start_soon(call_one, *args))
     except trio.Cancelled as exc:
         if not partial or exc.source != "deadline":
             raise
@@ -147,16 +147,19 @@ async def _gather(
     gathering: Gathering,
     outcomes: Outcomes,
     convert: Callable[[Any], Any] | None,
+    call: Callable[[NodeAddress], Awaitable[Any]],
     start: Callable[[SID, NodeAddress, Callable[[], Awaitable[Any]]], None],
 ) -> None:
     """Note the answers to the calls that were sent; when cancelled, start a task for each unanswered one."""
     try:
         while gathering.is_waiting:
             await gathering.wait()
+            for one in gathering.send_connected():
+                start(one.sid, one.node, functools.partial(call, one.node))
             _note_answers(gathering, outcomes, convert)
     finally:
-        for call, sent in gathering.take_unanswered():
-            start(call.sid, call.node, functools.partial(call.answer, sent))
+        for one, sent in gathering.take_unanswered():
+            start(one.sid, one.node, functools.partial(one.answer, sent))
         _note_answers(gathering, outcomes, convert)
 
 

@@ -10,14 +10,18 @@ Source: accept(2), "Error handling"; Trio 0.35, ``_highlevel_socket.py`` and ``_
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import outcome
 import trio
 
 from trionet.log_limits import limited_log
+from trionet.trio_waits import Inputs
 
 from .link.sockets import set_options
-from .readiness import wait_readable
+from .readiness import check_open, wait_readable
 
 if TYPE_CHECKING:
     import socket
@@ -58,13 +62,12 @@ async def accept_all(listening: socket.socket, handle: Callable[[socket.socket, 
     Raises:
         OSError: accepting fails for another reason than the peer, or a lack of resources.
     """
+    accept = partial(_accept, listening, handle)
     while True:
         try:
-            await wait_readable(listening)
+            await _watched(listening, accept)
             while True:
-                sock, place = listening.accept()
-                if _is_usable(sock):
-                    handle(sock, str(place[0]) if place else "")
+                accept()
                 await trio.lowlevel.checkpoint()  # what has come is read before more connections could displace it
         except BlockingIOError:
             continue
@@ -78,6 +81,50 @@ async def accept_all(listening: socket.socket, handle: Callable[[socket.socket, 
                 await trio.sleep(_FULL_S)
             elif exc.errno not in _GIVEN_UP:
                 raise
+
+
+async def _watched(listening: socket.socket, accept: Callable[[], None]) -> None:
+    """Have connections accepted where Trio waits, one before each pass of its tasks, until that fails.
+
+    Where that is not possible, wait for the next connection.
+
+    Raises:
+        trio.ClosedResourceError: `listening` is closed meanwhile.
+    """
+    check_open(listening)
+    inputs, task, fd = Inputs.of_this_run(), trio.lowlevel.current_task(), listening.fileno()
+
+    def accept_next() -> None:
+        try:
+            accept()
+        except BlockingIOError:
+            return
+        except OSError:  # the task looks again
+            end(outcome.Value(None))
+        except BaseException as exc:
+            end(outcome.Error(exc))
+
+    def end(found: outcome.Outcome[None]) -> None:
+        if fd in inputs.watched:  # else the wait has ended meanwhile
+            inputs.forget(fd)
+            trio.lowlevel.reschedule(task, found)
+
+    def forget(_: object) -> trio.lowlevel.Abort:
+        inputs.forget(fd)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    if inputs.is_worth_it and inputs.begin():
+        with suppress(OSError):  # else the user has as many watches as the system permits
+            inputs.watch(fd, task, accept_next)
+            await trio.lowlevel.wait_task_rescheduled(forget)
+            return
+    await wait_readable(listening)
+
+
+def _accept(listening: socket.socket, handle: Callable[[socket.socket, str], None]) -> None:
+    sock, place = listening.accept()
+    if _is_usable(sock):
+        handle(sock, str(place[0]) if place else "")
 
 
 def _is_usable(sock: socket.socket) -> bool:

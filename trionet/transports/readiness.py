@@ -14,7 +14,7 @@ import trio
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["has_left", "wait_readable", "wait_writable"]
+__all__ = ["check_open", "has_left", "wait_readable", "wait_writable"]
 
 _PEER_CLOSED: Final[int] = getattr(select, "POLLRDHUP", 0)
 """Not on all systems."""
@@ -26,7 +26,7 @@ async def wait_readable(sock: socket.socket) -> None:
     Raises:
         trio.ClosedResourceError: it is closed, or is closed meanwhile.
     """
-    _check_open(sock)
+    check_open(sock)
     await trio.lowlevel.wait_readable(sock)
 
 
@@ -36,7 +36,7 @@ async def wait_writable(sock: socket.socket) -> None:
     Raises:
         trio.ClosedResourceError: it is closed, or is closed meanwhile.
     """
-    _check_open(sock)
+    check_open(sock)
     await trio.lowlevel.wait_writable(sock)
 
 
@@ -54,6 +54,7 @@ def has_left(sock: socket.socket | trio.socket.SocketType) -> bool:
     return bool(asked.poll(0))
 
 
-def _check_open(sock: socket.socket) -> None:
+def check_open(sock: socket.socket) -> None:
+    """Raise `trio.ClosedResourceError` if `sock` is closed."""
     if sock.fileno() < 0:
         raise trio.ClosedResourceError("this side has closed the socket")

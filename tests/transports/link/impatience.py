@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.crowd import expose
-from trionet.protocols.link import core
+from trionet.protocols.link import state
 
 if TYPE_CHECKING:
     from trionet import Node
@@ -15,6 +15,6 @@ SILENCE_S = 2.0
 
 async def expose_impatiently(node: Node) -> None:
     """Offer the service ``tally``, and take two seconds of silence for the end of a peer, in this process."""
-    assert core._SILENCE_S == 30  # noqa: SLF001  what stands in for it
-    core._SILENCE_S = SILENCE_S  # type: ignore[misc]  # noqa: SLF001
+    assert state._SILENCE_S == 30  # noqa: SLF001  what stands in for it
+    state._SILENCE_S = SILENCE_S  # type: ignore[misc]  # noqa: SLF001
     await expose(node)

@@ -13,6 +13,7 @@ from tests.transports.link.ends import MIB, HandPeer, Hold, call, hello, links, 
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CallTimeout, MessageTooLarge, Node, NodeConfig, RemoteError, TrionetError
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Chunk, Reply, Window
+from trionet.transports.link.outgoing import LinkClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -256,14 +257,13 @@ async def test_a_call_that_is_cancelled_just_as_its_turn_comes_passes_the_turn_o
         for task in ask_in_vain, lambda: ask("last"):
             calls.start_soon(task)
             await wait_all_tasks_blocked(0.01)
-        client = links(node)[0].calls
-        handle = client.handle
+        handle = LinkClient.handle
 
-        def handle_and_cancel(answered: Any) -> None:
-            handle(answered)
+        def handle_and_cancel(client: LinkClient, answered: Any) -> None:
+            handle(client, answered)
             scope.cancel()
 
-        monkeypatch.setattr(client, "handle", handle_and_cancel)
+        monkeypatch.setattr(LinkClient, "handle", handle_and_cancel)
         await peers[0].send(Reply(1, "first"))
         await wait_until(lambda: len(peers[0].seen) == 2)
         assert scope.cancelled_caught

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,7 +60,7 @@ async def test_what_comes_while_it_looks_is_returned(ends: tuple[socket.socket, 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.lowlevel.checkpoint)
         other.send(b"soon")
-        assert await poll.look(one.recv, 100) == b"soon"
+        assert await poll.look(partial(one.recv, 100)) == b"soon"
 
 
 async def test_other_tasks_run_while_it_looks(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -74,7 +75,7 @@ async def test_other_tasks_run_while_it_looks(ends: tuple[socket.socket, socket.
     while found is None:  # on a machine that stalls, the moment may be over before the third turn
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send_later)
-            found = await BusyPoll(2).look(one.recv, 100)
+            found = await BusyPoll(2).look(partial(one.recv, 100))
     assert found.startswith(b"later")
 
 
@@ -86,12 +87,12 @@ async def test_it_is_tried_the_more_rarely_the_more_often_it_was_in_vain(
     poll.is_worth_it()
     assert skips(poll) == 0
     for expected in _SKIPS_AFTER_FAILURES:
-        assert await poll.look(one.recv, 100) is None
+        assert await poll.look(partial(one.recv, 100)) is None
         assert skips(poll) == expected
     for _ in range(8):
         other.send(b"x")
-        assert await poll.look(one.recv, 100) == b"x"
-    assert await poll.look(one.recv, 100) is None
+        assert await poll.look(partial(one.recv, 100)) == b"x"
+    assert await poll.look(partial(one.recv, 100)) is None
     assert skips(poll) == 1
 
 
@@ -121,16 +122,16 @@ async def test_the_end_of_the_input_and_a_broken_connection_end_the_look(
 ) -> None:
     one, other = ends
     other.close()
-    assert await BusyPoll(2).look(one.recv, 100) == b""
+    assert await BusyPoll(2).look(partial(one.recv, 100)) == b""
     one.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        await BusyPoll(2).look(one.recv, 100)
+        await BusyPoll(2).look(partial(one.recv, 100))
 
 
 async def test_a_cancelled_look_ends(ends: tuple[socket.socket, socket.socket]) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
-        await BusyPoll(2).look(ends[0].recv, 100)
+        await BusyPoll(2).look(partial(ends[0].recv, 100))
     assert scope.cancelled_caught
 
 

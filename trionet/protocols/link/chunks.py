@@ -182,6 +182,8 @@ class Reassembly:
     is counted in the link's `Holding`.
     """
 
+    __slots__ = ("_held_bytes", "_holding", "_most_bytes", "_partial", "_window_bytes")
+
     def __init__(self, window_bytes: int, max_message_bytes: int, holding: Holding) -> None:
         self._window_bytes = window_bytes
         self._most_bytes = max_message_bytes + _FRAME_SLACK_BYTES

@@ -131,6 +131,8 @@ class FrameDecoder:
         blob_parts: reads the long parts of blobs.
     """
 
+    __slots__ = ("_max_containers", "_short_bytes", "blob_parts", "rest")
+
     def __init__(self, max_containers: int = MAX_CONTAINERS, rest: bytes = b"") -> None:
         self.rest: bytes = rest
         self.blob_parts: BlobParts = BlobParts()

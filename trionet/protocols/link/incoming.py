@@ -39,6 +39,20 @@ class IncomingCalls:
         is_full: whether the long answers that wait or are in flight have reached their bound.
     """
 
+    __slots__ = (
+        "_holding",
+        "_liveness",
+        "_long_bytes",
+        "_max_calls",
+        "_most_long_bytes",
+        "_outbox",
+        "_reassembly",
+        "_running_at",
+        "is_full",
+        "max_answer_bytes",
+        "running",
+    )
+
     def __init__(
         self, greeted: Greeted, outbox: Outbox, liveness: Liveness, reassembly: Reassembly, holding: Holding
     ) -> None:

@@ -64,6 +64,29 @@ class Outbox:
         finished: completely sent transfers, until the core removes them.
     """
 
+    __slots__ = (
+        "_counted_bytes",
+        "_frames",
+        "_holding",
+        "_is_chunk_next",
+        "_numbers",
+        "_passed_bytes",
+        "_queued_bytes",
+        "_transfers",
+        "_window_bytes",
+        "_windows",
+        "finished",
+        "has_room",
+        "is_bursty",
+        "is_corked",
+        "is_due",
+        "is_pending",
+        "is_stuck",
+        "put_bytes",
+        "sent_bytes",
+        "sent_frames",
+    )
+
     def __init__(self, window_bytes: int, first: bytes, holding: Holding) -> None:
         self._holding = holding
         self._counted_bytes = 0

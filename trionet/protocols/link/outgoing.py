@@ -57,6 +57,20 @@ class OutgoingCalls:
         long_ones: the number of long calls that are being sent.
     """
 
+    __slots__ = (
+        "_liveness",
+        "_max_bytes",
+        "_max_calls",
+        "_name",
+        "_outbox",
+        "_short_bytes",
+        "free_places",
+        "in_progress",
+        "is_open",
+        "long_ones",
+        "next_number",
+    )
+
     def __init__(self, peer: Hello, outbox: Outbox, liveness: Liveness, name: str) -> None:
         self.is_open: bool = True
         self.in_progress: dict[int, OutgoingCall] = {}

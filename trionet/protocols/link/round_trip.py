@@ -17,6 +17,8 @@ class RoundTrip:
     GRACE_MIN_S = 0.1
     GRACE_MAX_S = 1.0
 
+    __slots__ = ("_variation_s", "smoothed_s")
+
     def __init__(self) -> None:
         self.smoothed_s: float | None = None
         self._variation_s = 0.0

@@ -17,6 +17,8 @@ class ByteWindow(Generic[T]):
     don't starve a large one.
     """
 
+    __slots__ = ("_free", "_waiting", "size")
+
     def __init__(self, size: int) -> None:
         self.size = size
         self._free = size

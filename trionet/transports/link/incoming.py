@@ -60,6 +60,20 @@ class _Running:
 class LinkServer:
     """Runs the handlers of one link's calls."""
 
+    __slots__ = (
+        "_caller",
+        "_calls",
+        "_core",
+        "_handler",
+        "_keys",
+        "_outbox",
+        "_principal",
+        "_push",
+        "_room_waiters",
+        "_start_soon",
+        "_workers",
+    )
+
     def __init__(
         self,
         core: LinkCore,

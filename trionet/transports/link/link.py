@@ -70,6 +70,8 @@ class Link(ABC):
         on_silent: called with the link once a second while calls on it wait for a sign of life.
     """
 
+    __slots__ = ("_refused", "_server", "calls", "core", "identity", "name", "on_silent")
+
     def __init__(
         self, context: LinkContext, greeted: Greeted, now: float, name: str, start_soon: Callable[..., None]
     ) -> None:

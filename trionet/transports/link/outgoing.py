@@ -49,6 +49,20 @@ class LinkClient:
         waiting: the number of calls that wait for one of the peer's slots.
     """
 
+    __slots__ = (
+        "_calls",
+        "_core",
+        "_name",
+        "_on_orphan",
+        "_outbox",
+        "_place_waiters",
+        "_places",
+        "_push",
+        "_queued",
+        "_room_waiters",
+        "waiting",
+    )
+
     def __init__(
         self, core: LinkCore, push: Callable[[], None], name: str, on_orphan: Callable[[OrphanedCall], None]
     ) -> None:

@@ -95,12 +95,11 @@ class BusyPoll:
             return False
         return True
 
-    async def look(self, receive: Callable[[int], bytes], most: int) -> bytes | None:
+    async def look(self, receive: Callable[[], bytes]) -> bytes | None:
         """Spin for input; return it, or None if there was none.
 
         Args:
-            receive: ``recv`` of a non-blocking socket.
-            most: the most bytes to receive.
+            receive: receives from a non-blocking socket.
 
         Raises:
             OSError: the connection broke.
@@ -109,7 +108,7 @@ class BusyPoll:
         while True:
             await trio.lowlevel.checkpoint()
             try:
-                data = receive(most)
+                data = receive()
             except BlockingIOError:
                 if self._now() < until and self._last.poll is self:
                     continue

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Reading"]
 
-_READ_BYTES: Final = 256 * 1024
-"""The most bytes of one input."""
+_READ_BYTES: Final = 64 * 1024
+"""The most bytes of one input. For 128 KiB and more the C library takes memory from the system each time, even if
+little comes. Source: mallopt(3), M_MMAP_THRESHOLD."""
+
+_LONG_BYTES: Final = 256 * 1024
+"""The same after an input that had the most bytes."""
 
 
 class Reading:
@@ -35,12 +39,13 @@ class Reading:
         poll: tells when to spin for input.
     """
 
-    __slots__ = ("_failure", "_handle", "_inputs", "_poll", "_receive", "_task", "fd", "sock")
+    __slots__ = ("_failure", "_handle", "_inputs", "_most", "_poll", "_receive", "_task", "fd", "sock")
 
     def __init__(self, sock: socket.socket, poll: BusyPoll) -> None:
         self.sock: socket.socket = sock
         self.fd: int = sock.fileno()
         self._receive = sock.recv
+        self._most = _READ_BYTES
         self._poll = poll
         self._handle: Callable[[bytes], bool] = _ends
         self._inputs: Inputs = Inputs.of_this_run()
@@ -58,25 +63,25 @@ class Reading:
         self._handle = handle
         self._inputs.users += 1
         try:
-            size = 0
-            while (data := await self._next(size)) and handle(data):
-                size, data = len(data), b""  # free the memory before waiting
+            is_first = True
+            while (data := await self._next(is_first=is_first)) and handle(data):
+                is_first, data = False, b""  # free the memory before waiting
         finally:
             self._inputs.users -= 1
             self._handle, self._task, self._failure = _ends, None, None  # breaks reference cycles
 
-    async def _next(self, before: int) -> bytes:
-        """Return the next input, after one of `before` bytes; nothing at the end."""
-        is_drained = 0 < before < _READ_BYTES
-        is_soon = is_drained and self._poll.is_worth_it()
-        if before == _READ_BYTES:
+    async def _next(self, *, is_first: bool) -> bytes:
+        """Return the next input; nothing at the end."""
+        is_drained = self._most == _READ_BYTES  # what comes before the first wait ends that at once
+        is_soon = is_drained and not is_first and self._poll.is_worth_it()
+        if not is_drained:
             await trio.lowlevel.checkpoint()  # more is probably available; let other tasks run first
         while True:
-            if is_soon and (data := await self._poll.look(self._receive, _READ_BYTES)) is not None:
+            if is_soon and (data := await self._poll.look(self._receive_next)) is not None:
                 return data
             if not is_drained:
                 with suppress(BlockingIOError):
-                    return self._receive(_READ_BYTES)
+                    return self._receive_next()
             if not (self._inputs.is_worth_it and self._inputs.begin()):
                 await wait_readable(self.sock)
                 is_drained = is_soon = False
@@ -84,6 +89,12 @@ class Reading:
                 return data
             else:
                 is_drained = is_soon = True
+
+    def _receive_next(self) -> bytes:
+        most = self._most
+        data = self._receive(most)
+        self._most = _LONG_BYTES if len(data) == most else _READ_BYTES
+        return data
 
     async def _watched(self) -> bytes | None:
         """Have input received and handled; return nothing at its end, None when it is worth to spin for the next one.
@@ -111,7 +122,7 @@ class Reading:
         found: outcome.Outcome[bytes | None]
         try:
             try:
-                data = self._receive(_READ_BYTES)
+                data = self._receive_next()
             except BlockingIOError:
                 return
             if data:

@@ -17,6 +17,7 @@ import trio
 
 from trionet.forks import keep_from_forks
 from trionet.transports.readiness import wait_readable, wait_writable
+from trionet.trio_waits import Inputs
 
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
@@ -117,6 +118,7 @@ def close_now(sock: socket.socket) -> None:
     """Close a socket, and end all waits for it."""
     if sock.fileno() >= 0:
         trio.lowlevel.notify_closing(sock)
+        Inputs.of_this_run().notify_closing(sock.fileno())
         sock.close()
 
 

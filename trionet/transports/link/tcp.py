@@ -60,6 +60,19 @@ _TIMER_SLACK_S: Final = 0.1
 class TCPLink(Link):
     """One connection, after the handshake."""
 
+    __slots__ = (
+        "_is_writer_free",
+        "_liveness",
+        "_now",
+        "_nursery",
+        "_outbox",
+        "_reading",
+        "_sock",
+        "_transport",
+        "_unsent",
+        "_writer",
+    )
+
     def __init__(
         self, transport: TCPTransport, sock: socket.socket, greeted: Greeted, name: str, nursery: trio.Nursery
     ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +19,8 @@ from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
 from trionet.transports.base import STOPPED, Sending, check_request_size
 
-from .dialing import Dialing, closed_at_once
+from .dialing import Dialing, Waiting, closed_at_once
+from .driver import LinkDriver
 from .expiry import end_expired
 from .handshakes import Handshakes
 from .link import Link, LinkContext, RefusedLinks
@@ -30,7 +30,6 @@ from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from contextlib import AbstractAsyncContextManager
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
@@ -51,7 +50,7 @@ _WINDOW_MESSAGES: Final = 2
 _MOST_HEARD: Final = 1 << 16
 
 
-class LinkTransport(ABC):
+class LinkTransport(LinkDriver):
     """Calls over links. A driver's subclass makes the connections.
 
     Attributes:
@@ -115,10 +114,6 @@ class LinkTransport(ABC):
             finally:
                 self._is_running = False  # from now on the nursery may be closed to new tasks
 
-    async def keep_time(self) -> None:
-        """Call each link's `advance` at its deadline, until cancelled."""
-        await trio.sleep_forever()
-
     @property
     def is_accepting(self) -> bool:
         """Whether new links may be made."""
@@ -162,23 +157,26 @@ class LinkTransport(ABC):
                 raise closed_at_once(node)
             yield items
 
-    async def call_without_link(self, node: NodeAddress, request: Request) -> Any:
-        """Make a call to a node without links."""
-        raise NotImplementedError
-
-    def stream_without_link(
-        self, node: NodeAddress, request: Request
-    ) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
-        """Start a stream at a node without links."""
-        raise NotImplementedError
-
     def in_progress(self) -> list[Sending]:
         """Return the calls and streams that have not ended."""
         found = [Sending(node, request, "connecting", task) for task, (node, request) in self._connecting.items()]
+        found += [
+            Sending(node, one.request, "connecting", one.task)
+            for node, dialing in self._dialing.items()
+            for one in dialing.waiting
+        ]
         open_links = ((link, node) for link, node in self._open.items() if node is not None)
         return found + [sending for link, node in open_links for sending in link.calls.in_progress(node)]
 
     # ---- connecting
+
+    def connect_soon(
+        self, node: NodeAddress, request: Request, handle: Callable[[NodeUnreachable | None], None]
+    ) -> Waiting | None:
+        """Have a link with `node` made for a call; see `ConnectSoon`."""
+        if node in self._links or not (self.is_accepting and self.knows_links(node)):
+            return None
+        return Waiting(self._dialing.get(node) or self._start_dialing(node), request, handle)
 
     async def _link_for(self, node: NodeAddress, request: Request) -> Link | None:
         """Return a link to `node` for a call; see `_link_with`."""
@@ -189,20 +187,12 @@ class LinkTransport(ABC):
         finally:
             del self._connecting[task]
 
-    @abstractmethod
-    def dial(self, node: NodeAddress) -> None:
-        """Start a connection attempt; it ends with a call of `add` or `dialed`."""
-
     def new_handshake(self, node: NodeAddress | None = None) -> Handshake:
         """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node seals."""
         if node is None:
             return self.handshakes.incoming()
         is_known = self.handshakes.are_sealed and (node in self._heard or self.is_member(node))
         return self.handshakes.outgoing(node, node if is_known else None)
-
-    def knows_links(self, node: NodeAddress) -> bool:
-        """Whether `node` supports links, as far as known."""
-        return True
 
     def has_dialed(self, node: NodeAddress) -> bool:
         """Whether there is a link with `node` that this node has made."""

@@ -91,6 +91,8 @@ class Workers:
         context: the context variables of those.
     """
 
+    __slots__ = ("_has_ended", "_start_soon", "context", "idle")
+
     def __init__(self, start_soon: Callable[..., None]) -> None:
         self._start_soon = start_soon
         self._has_ended = False

@@ -330,6 +330,9 @@ class MemoryTransport(LinkTransport):
         call.sent = sent
         return call
 
+    def connect_soon(self, node: NodeAddress, request: Request, handle: object) -> None:
+        """Have each call that needs a connection made in a task, which is observed as a whole; see `ConnectSoon`."""
+
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""
         with self._observed(node, request):

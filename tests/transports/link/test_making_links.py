@@ -186,9 +186,7 @@ async def test_a_name_that_cannot_be_one_is_unreachable(start: Start, name: str,
 @pytest.mark.parametrize("config", [NodeConfig(), NodeConfig(transport="http")], ids=["link", "http"])
 async def test_a_name_in_any_script_may_be_one(start: Start, config: NodeConfig) -> None:
     node = await start(config)
-    with pytest.raises(
-        NodeUnreachable, match="no connection to b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher"
-    ):
+    with pytest.raises(NodeUnreachable, match="no connection to b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher"):
         await call(node, NodeAddress("b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.invalid", 80), "any")
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import Delivered
+from trionet.protocols.group_members import OrderedNames
 from trionet.protocols.mux import ProtocolMux
 from trionet.simulation.heap import HeapCluster
 
@@ -86,7 +87,7 @@ class RumorCluster:
         """Make a cluster; `how` is for `HeapCluster`."""
         self.cluster = HeapCluster(seed, **how)
         self.cluster.on_event = self._on_event
-        self.names: tuple[str, ...] = tuple(f"n{number}" for number in range(size))
+        self.names: tuple[str, ...] = OrderedNames(f"n{number}" for number in range(size))
         self.cores: dict[str, GossipProtocol] = {}
         self.deliveries: dict[bytes, list[tuple[float, str]]] = {}
         for name in self.names:

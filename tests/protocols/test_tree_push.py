@@ -12,7 +12,7 @@ from tests.protocols.gossip_meshes import Mesh
 from trionet.protocols.effects import Send
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import Rumor
-from trionet.protocols.group_members import GroupMembers
+from trionet.protocols.group_members import GroupMembers, OrderedNames
 from trionet.protocols.push import RandomPush
 from trionet.protocols.tree_push import FAN_OUT, TreePush, share_step
 
@@ -130,3 +130,12 @@ def test_nodes_whose_pushes_differ_reach_all() -> None:
         rumor = mesh.send(sender)
         mesh.run(5.0)
         assert mesh.who(rumor) == mesh.live()
+
+
+@given(_NAMES)
+def test_names_that_many_nodes_share_are_the_same_object_after_a_rumor(names: list[str]) -> None:
+    shared = OrderedNames([*names, *names])
+    assert list(shared) == sorted(names)
+    views = {name: GroupMembers(name, shared, Random(1)) for name in names}
+    _copies(names, names[0], views, 1)
+    assert all(view.ordered() is shared is view.names for view in views.values())

@@ -150,7 +150,8 @@ class GossipProtocol:
 
         Args:
             gid: the group.
-            members: the names of all members, each once; a tuple isn't copied, so many nodes can share it.
+            members: the names of all members, each once; a tuple isn't copied, nor `OrderedNames` sorted, so many nodes can
+                share them.
             subset: how many random members each holder pushes a rumor to: a number, a function of the members, or None
                 for a tree, see `tree_push`. A function is called now; the result is clamped to the number of others.
             now: the time.
@@ -161,7 +162,8 @@ class GossipProtocol:
             Exception: whatever `subset` raises, before anything has changed.
         """
         settings = self._settings
-        group_members = GroupMembers(self.me, tuple(members), self._random, is_member=is_member)
+        names = members if isinstance(members, tuple) else tuple(members)
+        group_members = GroupMembers(self.me, names, self._random, is_member=is_member)
         pushing = push or (TreePush() if subset is None else RandomPush(subset))
         pushing.adjust(group_members)
         group = self._groups.get(gid)

@@ -9,13 +9,23 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from operator import lt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from random import Random
 
-__all__ = ["GroupMembers"]
+__all__ = ["GroupMembers", "OrderedNames"]
+
+
+class OrderedNames(tuple[str, ...]):
+    """Names in order, each once, which the views of many nodes in one process can share."""
+
+    __slots__ = ()
+
+    def __new__(cls, names: Iterable[str]) -> Self:
+        """Sort the names."""
+        return super().__new__(cls, sorted(set(names)))
 
 
 class GroupMembers:
@@ -31,12 +41,15 @@ class GroupMembers:
     __slots__ = ("_is_sorted", "_known", "is_member", "me", "names", "random")
 
     def __init__(self, me: str, names: Sequence[str], random: Random, *, is_member: bool | None = None) -> None:
-        """Share `names`, which must not change; `is_member` saves the search for `me` if the caller knows."""
+        """Share `names`, which must not change; `is_member` saves the search for `me` if the caller knows.
+
+        Names that aren't `OrderedNames` are compared, and if necessary copied, for the first change or share.
+        """
         self.me: str = me
         self.names: Sequence[str] = names
         self.random: Random = random
         self.is_member: bool = me in names if is_member is None else is_member
-        self._is_sorted = False
+        self._is_sorted = isinstance(names, OrderedNames)
         self._known: set[str] | None = None  # built on first use: unlike the names, it can't be shared
 
     def __len__(self) -> int:

@@ -21,7 +21,8 @@ import pytest
 from tests.commands import free_port, run
 from tests.node_processes import ROOT, NodeProcess, clean_environment, launch, wait_ready
 from tests.waiting import DEADLINE_S, is_running
-from trionet import NodeConfig
+from trionet import NodeAddress, NodeConfig, NodeUnreachable
+from trionet.cli.datagram_pings import resolved_node
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -275,6 +276,11 @@ def test_a_host_name_is_resolved_for_datagrams(nodes: list[NodeProcess]) -> None
     status, found = ping(f"localhost:{nodes[0].address.port}")
     (one,) = found.values()
     assert (status, one["datagrams"]["received"]) == (0, 3)
+
+
+async def test_a_name_that_no_codec_accepts_cannot_be_resolved() -> None:
+    with pytest.raises(NodeUnreachable, match="can't be resolved"):
+        await resolved_node(NodeAddress("\N{SNOWMAN}", 80))
 
 
 def test_with_a_key_links_and_datagrams_are_sealed_and_answered(tmp_path: Any) -> None:

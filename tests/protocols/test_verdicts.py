@@ -207,21 +207,25 @@ def test_the_nearest_that_are_not_suspected_probe_a_suspect_before_which_others_
     assert found == before[-VOLUNTEERS:]
 
 
-def test_whoever_finds_a_run_of_suspects_after_itself_probes_as_many_after_them() -> None:
+@pytest.mark.parametrize(("suspects", "last"), [(1, 2), (2, 10), (4, 12), (6, 18)])
+def test_whoever_finds_a_run_of_suspects_after_itself_probes_eight_after_them_or_twice_as_many(
+    suspects: int, last: int
+) -> None:
     others = [f"m{number}" for number in range(30)]
     core = swim("a", *others)
     mine = hash_of_name("a")
     order = sorted(others, key=lambda name: (hash_of_name(name) - mine) % (1 << 64))
     pinged: set[str] = set()
-    for name in order[:4]:
+    for name in order[:suspects]:
         effects = core.receive(order[20], stated(name, State.SUSPECT, suspected_by=[order[20]]), 1.0)
         pinged |= {one.to for one in effects if isinstance(one, Send) and isinstance(one.message, Ping)}
-    assert pinged == set(order[1:8])
+    assert pinged == set(order[1:last])
 
 
+@pytest.mark.parametrize("seed", SEEDS[:3])
 @pytest.mark.parametrize("kind", ["ten side by side", "every second one"])
-def test_many_that_fail_at_once_are_found_wherever_they_are_on_the_circle(kind: str) -> None:
-    members = Members(2, 60, options=DATAGRAMS_ONLY)
+def test_many_that_fail_at_once_are_found_wherever_they_are_on_the_circle(seed: int, kind: str) -> None:
+    members = Members(seed, 60, options=DATAGRAMS_ONLY)
     members.cluster.run(15)
     circle = sorted(members.names, key=hash_of_name)
     gone = set(circle[:10] if kind == "ten side by side" else circle[::2])

@@ -124,6 +124,10 @@ async def test_a_thousand_deep_nesting_that_is_not_closed_is_refused(node: Targe
         {"Trionet-Caller": "nobody"},
         {"Trionet-Caller": "127.0.0.1:99999"},
         {"Trionet-Caller": ""},
+        {"Host": "no..name"},
+        {"Host": ".:80"},
+        {"Host": "x" * 64},
+        {"Host": "a." + "x" * 64 + ".b:80"},
     ],
     ids=str,
 )

@@ -205,6 +205,7 @@ def test_after_a_churn_each_nodes_groups_equal_their_rules() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)  # a seed takes 18 s of processor time
 @pytest.mark.parametrize("first", range(0, 1000, 20))
 def test_after_a_churn_of_ten_minutes_each_nodes_groups_equal_their_rules(first: int) -> None:
     _run_churns(first, first + 20, CHURN_S)
@@ -239,6 +240,7 @@ def test_groups_follow_their_rules_after_faults_of_all_kinds() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("first", range(0, 1000, 100))
 def test_groups_follow_their_rules_with_many_seeds(first: int) -> None:
     for seed in range(first, first + 100):

@@ -21,6 +21,7 @@ from tests.security.keys import key_of
 from tests.transports.keyed_nodes import token
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ConfigError, KeyMismatch, Node, NodeConfig, NodeUnreachable, Remote, open_node
+from trionet.security.certificate_files import client_context
 from trionet.security.key_entries import KeyFile
 from trionet.security.node_keys import NodeKeys
 from trionet.security.token_scope import Scope
@@ -43,7 +44,7 @@ async def _nid(by: Node, of: NodeAddress) -> Any:
 
 
 def _client(authority: CertificateAuthority, settings: dict[str, Any] | None = None) -> httpx.AsyncClient:
-    context = ssl.create_default_context(cafile=authority.file)
+    context = client_context(authority.file)
     context.check_hostname = False
     if settings is not None:
         context.load_cert_chain(settings["certificate_file"], settings["private_key_file"])
@@ -136,7 +137,7 @@ async def test_no_older_tls_and_no_stranger_gets_past_the_handshake(authority: C
     settings = authority.issue()
 
     def connect(address: NodeAddress, version: ssl.TLSVersion) -> str | None:
-        context = ssl.create_default_context(cafile=authority.file)
+        context = client_context(authority.file)
         context.check_hostname = False
         context.maximum_version = version
         with socket.create_connection((address.ip, address.port), DEADLINE_S) as raw, context.wrap_socket(raw) as tls:

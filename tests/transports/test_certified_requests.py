@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import secrets
 import socket
-import ssl
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from tests.transports.keyed_nodes import error_in, open_keyed
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import NodeConfig, Remote, current_call, open_node, rpc
 from trionet.protocols.link.core import LinkCore
+from trionet.security.certificate_files import client_context
 from trionet.security.http_signatures import sign_request
 from trionet.security.keys import derive
 from trionet.security.peer_certificate import PeerCertificate
@@ -54,7 +54,7 @@ def config(settings: dict[str, Any], **others: Any) -> NodeConfig:
 
 
 def client(authority: CertificateAuthority, settings: dict[str, Any] | None = None) -> httpx.AsyncClient:
-    context = ssl.create_default_context(cafile=authority.file)
+    context = client_context(authority.file)
     context.check_hostname = False
     if settings is not None:
         context.load_cert_chain(settings["certificate_file"], settings["private_key_file"])
@@ -177,7 +177,7 @@ async def ask_raw(authority: CertificateAuthority, settings: dict[str, Any], nod
     """Make a request in another thread, with a socket, which leaves nothing."""
 
     def ask() -> bytes:
-        context = ssl.create_default_context(cafile=authority.file)
+        context = client_context(authority.file)
         context.check_hostname = False
         context.load_cert_chain(settings["certificate_file"], settings["private_key_file"])
         plain = socket.create_connection((node.address.ip, node.address.port))

@@ -132,8 +132,9 @@ async def resolved_node(node: NodeAddress) -> NodeAddress:
     """
     try:
         found = await trio.socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_DGRAM)
-    except OSError as exc:
-        raise NodeUnreachable(f"{node.ip} can't be resolved: {exc.strerror or exc}", node=str(node)) from exc
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise NodeUnreachable(f"{node.ip} can't be resolved: {reason}", node=str(node)) from exc
     return NodeAddress(ip_of(found[0][4]), node.port)
 
 

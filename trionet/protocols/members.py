@@ -37,6 +37,10 @@ _NEAR: Final = 32
 _LEAST_NEAR: Final = 16
 """How many successors on the circle are cached, so that a search of all members is rare, and how many at least."""
 
+_LEAST_WATCHED: Final = 8
+"""How many members after a row of suspects are watched at least. One of several that fail side by side is found only
+when those before it are suspected; and each probe takes longer while relays, which have failed, too, send no nacks."""
+
 
 class Members:
     """The table of one node.
@@ -156,14 +160,16 @@ class Members:
                     return
 
     def after_suspected(self, member: MemberRecord) -> list[MemberRecord]:
-        """Return whom to watch because of a suspect: as many successors as are suspected in a row after this node.
+        """Return whom to watch because of a suspect: the next successors that are trusted.
 
-        They are the next ones that are trusted; none if a trusted one is before the suspect, because that one watches.
+        After one suspect, which may be a mistake, that is one; after more in a row it is twice as many, at least
+        `_LEAST_WATCHED`. It is none if a trusted one is before the suspect, because that one watches.
         """
         run = list(takewhile(lambda one: one.statement.state, reversed(self._near)))
         if member not in run:
             return []
-        return list(islice((one for one in reversed(self._near) if not one.statement.state), len(run)))
+        count = 1 if len(run) == 1 else max(_LEAST_WATCHED, 2 * len(run))
+        return list(islice((one for one in reversed(self._near) if not one.statement.state), count))
 
     def next_forgotten(self) -> float:
         """Return when the next one that is gone is to be forgotten; ``math.inf`` for none."""

@@ -26,7 +26,7 @@ from .tls_channel import LINK_PROTOCOL, TLSChannel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CertificateFiles", "Contexts", "identified", "load_contexts"]
+__all__ = ["CertificateFiles", "Contexts", "client_context", "identified", "load_contexts"]
 
 _ROOT: Final = 0
 _OTHERS_WRITE: Final = 0o022
@@ -89,6 +89,19 @@ def load_contexts(files: CertificateFiles, cluster: str) -> Contexts:
     serves.set_alpn_protocols(_HTTP_PROTOCOLS)
     requests.set_alpn_protocols(["http/1.1"])
     return Contexts(accepts, dials, serves, requests, _checked_own(accepts, dials, files, cluster))
+
+
+def client_context(ca_file: str) -> ssl.SSLContext:
+    """Return what a client that is no node believes: certificates for the host, of the CAs in a file.
+
+    As a node does, it accepts certificates without the identifiers of keys, which Python demands from 3.13 on.
+
+    Raises:
+        OSError: the file can't be used.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
+    return context
 
 
 def _context(files: CertificateFiles, *, server_side: bool) -> ssl.SSLContext:

@@ -154,7 +154,8 @@ class HTTPTransport:
         """Send `request`; yield the response, and the signed call that it must answer; None without keys."""
         check_request_size(request, self._max_message_bytes)
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
-        url = _url(f"{self._connections.scheme}://{node}/{path}{_query(request)}")
+        with _translated(node):
+            url = _url(f"{self._connections.scheme}://{node}/{path}{_query(request)}")
         pool = self._pool(node, request.depth)
         task, key = trio.lowlevel.current_task(), object()
         self._in_progress[key] = Sending(node, request, "queued", task)
@@ -186,7 +187,7 @@ class HTTPTransport:
             signed = SignedCall(keys.sealing, node, "PUT", url, headers, request.args)
             headers = signed.headers
         length = str(len(request.args))
-        headers = {"Host": str(node), **headers, **self._connections.headers, "Content-Length": length}
+        headers = {"Host": url.netloc.decode("ascii"), **headers, **self._connections.headers, "Content-Length": length}
         return httpx.Request("PUT", url, headers=headers, stream=httpx.ByteStream(request.args)), signed
 
     def in_progress(self) -> list[Sending]:

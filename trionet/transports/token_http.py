@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING
 
 from trionet.errors import ConfigError
+from trionet.security.certificate_files import client_context
 
 from .http import HTTPTransport
 from .http_connections import HTTPConnections
@@ -25,7 +25,7 @@ class _TokenConnections(HTTPConnections):
         if ca_file is not None:
             self.scheme = "https"
             try:
-                self.context = ssl.create_default_context(cafile=ca_file)
+                self.context = client_context(ca_file)
             except OSError as exc:  # ssl.SSLError is one
                 raise ConfigError(f"ca_file {ca_file} can't be used: {exc.strerror or exc}") from exc
 

@@ -6,7 +6,8 @@ Requests of foreign web pages (`web_origin`) are refused. On a node with keys, s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import quart.wrappers.base
 from quart import Response, g, request, websocket
@@ -29,6 +30,8 @@ from .web_sites import SAFE_METHODS, foreign_request_error
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from werkzeug.routing import MapAdapter
+
     from trionet.config import NodeConfig
 
     from .base import Handler
@@ -45,6 +48,23 @@ _CALL = "call"
 
 ClientGone: type[Exception] = getattr(quart.wrappers.base, "ClientDisconnectedError", ConnectionAbortedError)
 """What Quart from 0.23 on raises when the client has disconnected."""
+
+
+class _App(QuartTrio):
+    """An app for which a host that is no name is a fault of the request; Quart before 0.23 fails then."""
+
+    def create_url_adapter(self, request: Any) -> MapAdapter | None:
+        """Return what finds the route of a request."""
+        try:
+            return super().create_url_adapter(request)
+        except HTTPException as exc:
+            adapter = self.url_map.bind("localhost")
+            adapter.match = partial(_raise, exc.with_traceback(None))  # type: ignore[method-assign]
+            return adapter
+
+
+def _raise(exc: HTTPException, **_: object) -> NoReturn:
+    raise exc
 
 
 def make_app(
@@ -69,7 +89,7 @@ def make_app(
         plain: answers for its health and its metrics.
         is_closing: tells whether answers close their connection.
     """
-    app = QuartTrio("trionet", static_folder=None)
+    app = _App("trionet", static_folder=None)
     app.logger = limited_log("trionet.http")
     app.config["MAX_CONTENT_LENGTH"] = limit_bytes = config.max_message_bytes
     app.config["BODY_TIMEOUT"] = config.body_timeout_s

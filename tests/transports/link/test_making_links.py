@@ -172,10 +172,22 @@ async def test_nobody_there_is_told_to_all_who_wait_and_tried_again_for_the_next
     assert await call(node, other, "echo", 1) == (1,)
 
 
-async def test_a_name_that_cannot_be_one_is_unreachable(start: Start) -> None:
-    node = await start()
-    with pytest.raises(NodeUnreachable, match="idna"):
-        await call(node, NodeAddress("no..name", 80), "any")
+@pytest.mark.parametrize(
+    "name", ["no..name", "x" * 70, "\N{SNOWMAN}", "a\N{SNOWMAN}.b", "\N{RIGHT-TO-LEFT OVERRIDE}", "\ud800", "."]
+)
+@pytest.mark.parametrize("config", [NodeConfig(), NodeConfig(transport="http")], ids=["link", "http"])
+async def test_a_name_that_cannot_be_one_is_unreachable(start: Start, name: str, config: NodeConfig) -> None:
+    node, other = await start(config), await start(config)
+    with pytest.raises(NodeUnreachable, match="no connection to"):
+        await call(node, NodeAddress(name, 80), "any")
+    assert list(await call(node, other, "echo", 1)) == [1]  # and the node goes on
+
+
+@pytest.mark.parametrize("config", [NodeConfig(), NodeConfig(transport="http")], ids=["link", "http"])
+async def test_a_name_in_any_script_may_be_one(start: Start, config: NodeConfig) -> None:
+    node = await start(config)
+    with pytest.raises(NodeUnreachable, match="no connection to b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher"):
+        await call(node, NodeAddress("b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.invalid", 80), "any")
 
 
 async def test_a_peer_that_says_nothing_is_unreachable_when_the_time_to_connect_is_over(

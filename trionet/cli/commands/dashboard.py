@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import ssl
 import sys
 import time
 import webbrowser
@@ -27,6 +26,7 @@ from trionet.identity import is_loopback
 
 if TYPE_CHECKING:
     import argparse
+    import ssl
 
     from trionet.cli.client import Access, Client
     from trionet.config import NodeConfig
@@ -156,8 +156,10 @@ def _posted(node: NodeAddress, token: str | None, ca_file: str | None, settings:
 
 
 def _tls(ca_file: str, settings: NodeConfig) -> ssl.SSLContext:
+    from trionet.security.certificate_files import client_context  # on use: not for --help
+
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = client_context(ca_file)
         if settings.certificate_file is not None:
             context.load_cert_chain(settings.certificate_file, settings.private_key_file)
     except OSError as exc:

@@ -46,11 +46,12 @@ async def connect(node: NodeAddress) -> socket.socket:
         OSError: the connection failed.
     """
     try:
-        family, address = _numeric(node)
-    except UnicodeError as exc:
-        raise OSError(str(exc)) from exc
-    except socket.gaierror:  # a name: several addresses, which are tried in turn
-        return plain_socket(await trio.open_tcp_stream(node.ip, node.port))
+        numeric = _numeric(node)
+        if numeric is None:  # a name: several addresses, which are tried in turn
+            return plain_socket(await trio.open_tcp_stream(node.ip, node.port))
+    except UnicodeError as exc:  # of the codec, or of Trio's, which accepts fewer names
+        raise OSError(f"this is no name of a host: {exc}") from exc
+    family, address = numeric
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         set_options(sock)
@@ -70,17 +71,19 @@ async def connect(node: NodeAddress) -> socket.socket:
     return sock
 
 
-def _numeric(node: NodeAddress) -> tuple[int, Any]:
-    """Return the family and the socket's address of a node that is given by an IP address.
+def _numeric(node: NodeAddress) -> tuple[int, Any] | None:
+    """Return the family and the socket's address of a node that is given by an IP address; None for a name.
 
     Raises:
-        socket.gaierror: it is given by a name.
+        UnicodeError: it is no name, either.
     """
     with suppress(OSError, ValueError):
         socket.inet_pton(socket.AF_INET, node.ip)  # much faster than the general way below
         return socket.AF_INET, (node.ip, node.port)
-    found = socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return found[0][0], found[0][4]
+    with suppress(socket.gaierror):
+        found = socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        return found[0][0], found[0][4]
+    return None
 
 
 def plain_socket(stream: trio.SocketStream) -> socket.socket:

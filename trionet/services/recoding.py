@@ -1,4 +1,4 @@
-"""What a call of a node to itself passes, encoded and decoded as on the wire: so its results are those of any other call."""
+"""What a node passes in a call to itself, encoded and decoded as on the wire: so the results are those of any call."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ Both have the same names, settings, keys, and latencies, and each node has the s
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ import trio
 
 import trionet
 from tests.hosts.hosts import Hosts, open_hosts
+from tests.hosts.neighbours import Parted
 from tests.hosts.network import addresses
 from tests.hosts.watched import Report, Watch, clock
 from tests.waiting import DEADLINE_S
@@ -23,7 +25,7 @@ from trionet.simulation.rules import cut, delay, lose, only
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Generator, Iterable
     from pathlib import Path
 
     from trionet.transports.memory import Message, Rule
@@ -144,15 +146,29 @@ class _Real:
         self._up.discard((host, place))
         return at
 
+    @contextmanager
+    def _prompt(self) -> Generator[None]:
+        """Run the block, and the programs that it starts, before other processes, as the nodes; if they do."""
+        if not self._is_prompt:
+            yield
+            return
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        try:
+            yield
+        finally:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
     def mute(self, host: int) -> float:
-        for other in self._hosts:
-            if other is not self._hosts[host]:
-                self._hosts.block(self._hosts[host], other, one_way=True)
-        return clock()
+        with self._prompt():
+            for other in self._hosts:
+                if other is not self._hosts[host]:
+                    self._hosts.block(self._hosts[host], other, one_way=True)
+            return clock()
 
     def part(self, hosts: list[int], *, by_route: bool = False) -> float:
-        self._hosts.partition([self._hosts[host] for host in hosts], by_route=by_route)
-        return clock()
+        with self._prompt():
+            self._hosts.partition([self._hosts[host] for host in hosts], by_route=by_route)
+            return clock()
 
     def lose(self, share: float) -> None:
         self._hosts.loss(share)
@@ -161,8 +177,9 @@ class _Real:
         self._hosts.delay(seconds)
 
     def heal(self) -> float:
-        self._hosts.heal()
-        return clock()
+        with self._prompt():
+            self._hosts.heal()
+            return clock()
 
     async def say(self, host: int, place: int, word: str) -> float:
         return float(await self._ask(self.layout.names(host)[place], {"say": word}))
@@ -202,6 +219,7 @@ class _Simulated:
         self._sim = sim
         self._watches = watches
         self._rules: list[Rule] = []
+        self._parted: list[Parted] = []
 
     def _add(self, rule: Rule) -> None:
         self._rules.append(rule)
@@ -230,9 +248,14 @@ class _Simulated:
 
     def part(self, hosts: list[int], *, by_route: bool = False) -> float:
         del by_route
-        one, other = self._nodes(hosts), self._nodes(self._others(hosts))
-        self._add(cut(one, other))
-        self._add(cut(other, one))
+        fabric = self._sim.fabric
+        parted = Parted(
+            {node.ip for node in self._nodes(hosts)},
+            self._sim.random,
+            lambda at, message: fabric.pump.at(at, fabric.arrive, message),
+        )
+        self._parted.append(parted)
+        fabric.add_rules(parted)
         return clock()
 
     def lose(self, share: float) -> None:
@@ -244,6 +267,8 @@ class _Simulated:
     def heal(self) -> float:
         self._sim.fabric.remove_rules(*self._rules)
         self._rules.clear()
+        for parted in self._parted:
+            parted.heal()
         return clock()
 
     async def say(self, host: int, place: int, word: str) -> float:

@@ -16,7 +16,7 @@ from tests.transports.link.ends import HandPeer, listen
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CallTimeout, Group, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, rpc
 from trionet.protocols.link.frames import CallFrame
-from trionet.transports.link import tcp
+from trionet.transports.link.sockets import connect
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -299,16 +299,16 @@ async def test_where_descriptors_are_few_each_member_has_a_value_or_a_definite_e
     start_node: StartNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, group, nodes = await group_of(start_node, 6)
-    left, make = [3], tcp.connect
+    left = [3]
 
     async def few(node: NodeAddress) -> socket.socket:
         left[0] -= 1
         if left[0] < 0:
             raise OSError(errno.EMFILE, "Too many open files")
-        return await make(node)
+        return await connect(node)
 
     with monkeypatch.context() as patched:
-        patched.setattr(tcp, "connect", few)
+        patched.setattr("trionet.transports.link.tcp.connect", few)
         replies = await group.comm.send(["five"], ECHO)
     assert len(replies.values) == 3
     assert {type(error) for error in replies.errors.values()} == {NodeUnreachable}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import contextvars
 import errno
 import functools
 import math
 import os
 import queue
+import random
 import socket
 import threading
 from contextlib import closing, contextmanager
@@ -20,6 +22,7 @@ import trio.lowlevel
 import trio.testing
 
 from trionet import trio_waits
+from trionet.transports.link.sockets import close_now
 from trionet.trio_waits import Alarm, Inputs, InputsInTask, InputsInWait
 
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ def watched(handle: Callable[[bytes], None] = lambda _: None) -> Generator[Watch
     inputs = Inputs.of_this_run()
     assert inputs.begin()
     with closing(found.sock), closing(found.other):
-        inputs.watch(found.sock.fileno(), trio.lowlevel.current_task(), found.receive)
+        inputs.watch(found.sock.fileno(), found.receive)
         try:
             yield found
         finally:
@@ -128,7 +131,7 @@ async def test_a_watched_socket_is_not_received_from_once_it_is_forgotten() -> N
         one.send(b"nobody")
         await trio.sleep(SOON_S)
         assert got == []
-        Inputs.of_this_run().watch(one.sock.fileno(), trio.lowlevel.current_task(), one.receive)
+        Inputs.of_this_run().watch(one.sock.fileno(), one.receive)
         await one.came.wait()
     assert got == [b"nobody"]
 
@@ -146,7 +149,7 @@ async def test_one_input_may_have_another_socket_forgotten() -> None:
         await trio.sleep(SOON_S)
         assert len(got) == 1
         left = second if got == [b"first"] else first
-        inputs.watch(left.sock.fileno(), trio.lowlevel.current_task(), left.receive)
+        inputs.watch(left.sock.fileno(), left.receive)
 
 
 async def test_input_is_received_in_the_context_of_the_task_that_waits_for_it() -> None:
@@ -203,7 +206,7 @@ async def test_input_of_a_socket_that_was_just_forgotten_makes_no_run_idle() -> 
         await trio.testing.wait_all_tasks_blocked(SOON_S)
         assert trio.current_time() - began >= SOON_S
         left = second if got == [b"first"] else first
-        inputs.watch(left.sock.fileno(), trio.lowlevel.current_task(), left.receive)
+        inputs.watch(left.sock.fileno(), left.receive)
 
 
 async def test_a_run_goes_on_where_no_further_socket_can_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +260,68 @@ async def test_what_raises_once_it_has_cancelled_its_own_task_is_not_lost() -> N
         await inputs.receive(near.fileno(), cancel_and_fail)
 
 
+async def test_what_closes_its_own_socket_ends_its_wait_and_may_raise(nursery: trio.Nursery) -> None:
+    inputs = Inputs.of_this_run()
+    assert inputs.begin()
+    for is_read_on in (False, True):
+        near, far = socket.socketpair()
+
+        def close(near: socket.socket = near, *, is_read_on: bool = is_read_on) -> None:
+            close_now(near)
+            if is_read_on:
+                near.recv(100)
+
+        far.send(b"x")
+        with far, pytest.raises(OSError if is_read_on else trio.ClosedResourceError):
+            await inputs.receive(near.fileno(), close)
+        assert not inputs.watched
+
+
+async def test_one_input_may_have_another_socket_closed_whose_number_is_used_anew(nursery: trio.Nursery) -> None:
+    inputs, got = Inputs.of_this_run(), list[bytes]()
+    assert inputs.begin()
+    ends = [socket.socketpair() for _ in range(2)]
+    anew = list[tuple[socket.socket, socket.socket]]()
+    closed = trio.Event()
+
+    def receive(near: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            got.append(near.recv(100))
+
+    def close_the_other(number: int) -> None:
+        receive(ends[number][0])
+        if anew:
+            return
+        other = ends[1 - number][0]
+        fd = other.fileno()
+        close_now(other)
+        anew.append(socket.socketpair())
+        anew[0][0].setblocking(False)
+        assert anew[0][0].fileno() == fd
+        nursery.start_soon(inputs.receive, fd, functools.partial(receive, anew[0][0]))
+
+    async def wait(number: int) -> None:
+        near = ends[number][0]
+        near.setblocking(False)
+        try:
+            await inputs.receive(near.fileno(), functools.partial(close_the_other, number))
+        except trio.ClosedResourceError:
+            closed.set()
+
+    for number in range(2):
+        ends[number][1].send(b"old")
+        nursery.start_soon(wait, number)
+    with trio.fail_after(LATER_S):
+        await closed.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        anew[0][1].send(b"new")
+        await trio.testing.wait_all_tasks_blocked(SOON_S)
+    assert got == [b"old", b"new"]
+    nursery.cancel_scope.cancel()
+    for sock in (sock for pair in (*ends, *anew) for sock in pair):
+        sock.close()
+
+
 # ---- alarms
 
 
@@ -298,6 +363,26 @@ async def test_an_alarm_set_anew_rings_at_that_time_alone(nursery: trio.Nursery)
         await done.wait()
         assert trio.current_time() >= until
     assert rung == []
+
+
+async def test_of_many_alarms_each_rings_once_due_however_often_they_are_set_anew(nursery: trio.Nursery) -> None:
+    chance, early, left, done = random.Random(3), list[float](), [60], trio.Event()
+
+    def ring(alarm: Alarm, due: float) -> None:
+        early.append(due - trio.current_time())
+        left[0] -= 1
+        for one in (alarm, chance.choice(alarms)) if left[0] > 0 else ():
+            due = trio.current_time() + chance.random() * SOON_S
+            one.set(due, functools.partial(ring, one, due))
+        if all(one.due == math.inf for one in alarms):
+            done.set()
+
+    with running(nursery, 9) as alarms, trio.fail_after(LATER_S / 2):
+        await trio.testing.wait_all_tasks_blocked()
+        for alarm in alarms[5:]:
+            ring(alarm, trio.current_time())
+        await done.wait()
+    assert max(early) <= 0
 
 
 async def test_an_alarm_that_is_never_due_does_not_ring(nursery: trio.Nursery) -> None:

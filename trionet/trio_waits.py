@@ -26,7 +26,6 @@ Source: Trio 0.35, ``_core/_run.py`` and ``_core/_io_epoll.py``. epoll(7): an ep
 
 from __future__ import annotations
 
-import functools
 import math
 import select
 from abc import ABC, abstractmethod
@@ -39,7 +38,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Alarm", "Inputs", "InputsInTask", "InputsInWait"]
+__all__ = ["Alarm", "Inputs", "InputsInTask", "InputsInWait", "Parked"]
 
 _run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  the purpose of this module, here and below
 
@@ -47,42 +46,52 @@ _FEW: Final = 8
 _MOST_AT_ONCE: Final = 64
 
 
-class _Parked:
-    """A task that waits while functions run for it, until one raises.
+class Parked:
+    """A task that waits while a function is run for it again and again, until that returns true, or raises.
 
     Args:
-        stop: called when the wait ends.
+        function: is run.
+        stop: called when the wait ends: the function is run no more.
     """
 
-    __slots__ = ("_failure", "_is_waiting", "_stop", "task")
+    __slots__ = ("_failure", "_is_waiting", "_stop", "function", "task")
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(self, function: Callable[[], object], stop: Callable[[], object]) -> None:
         self.task: trio.lowlevel.Task = trio.lowlevel.current_task()
+        self.function: Callable[[], object] = function
         self._stop = stop
         self._is_waiting = True
         self._failure: BaseException | None = None
 
     async def wait(self) -> None:
-        """Wait, and raise what a function raises."""
+        """Wait, and raise what the function raises, also where it has ended the wait before by other means."""
         try:
             await trio.lowlevel.wait_task_rescheduled(self._abort)
-        except trio.Cancelled as exc:
+        except BaseException as exc:
             if self._failure is not None:
                 raise self._failure from exc
             raise
         finally:
             self._failure = None  # its traceback has this frame
 
-    def run(self, function: Callable[[], object]) -> None:
-        """Call ``function()``, and have `wait` raise what it raises."""
+    def run(self) -> None:
+        """Run the function."""
         try:
-            function()
+            is_over = self.function()
         except BaseException as exc:  # the task raises it
             if self._is_waiting:
-                self._end()
-                trio.lowlevel.reschedule(self.task, outcome.Error(exc))
-            else:  # it was cancelled by the function
+                self.end(outcome.Error(exc))
+            else:  # the function has cancelled the task, or closed its socket
                 self._failure = exc
+        else:
+            if is_over:
+                self.end(outcome.Value(None))
+
+    def end(self, found: outcome.Outcome[None]) -> None:
+        """Have `wait` return, or raise, unless it has ended."""
+        if self._is_waiting:
+            self._end()
+            trio.lowlevel.reschedule(self.task, found)
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._end()
@@ -104,12 +113,15 @@ class Alarm:
         self.due: float = math.inf
         self._action: Callable[[], object] | None = None
         self._sleep: trio.CancelScope | None = None
+        self._keeper: InputsInWait | None = None
 
     def set(self, when: float, action: Callable[[], object]) -> None:
         """Call ``action()`` at `when`, in place of what was set before."""
-        self.due = when
+        before, self.due = self.due, when
         self._action = None if when == math.inf else action  # the action's owner has this alarm
-        if self._sleep is not None:
+        if self._keeper is not None:
+            self._keeper.note_due(before, when)
+        elif self._sleep is not None:
             self._sleep.deadline = when
 
     @trio.lowlevel.disable_ki_protection  # as in a task
@@ -123,6 +135,7 @@ class Alarm:
         """Call the actions until cancelled."""
         inputs = Inputs.of_this_run()
         if isinstance(inputs, InputsInWait) and inputs.begin():
+            self._keeper = inputs
             await inputs.keep(self)
         while True:
             with trio.CancelScope(deadline=self.due) as self._sleep:
@@ -136,12 +149,12 @@ class Inputs(ABC):
 
     Attributes:
         users: how many use it, whether they wait now or not.
-        watched: the sockets that are watched, by descriptor: the task that waits for each, and what receives from it.
+        watched: by descriptor, what waits for the input of each socket that is watched.
     """
 
     def __init__(self) -> None:
         self.users: int = 0
-        self.watched: dict[int, tuple[trio.lowlevel.Task, Callable[[], None]]] = {}
+        self.watched: dict[int, Parked] = {}
         self._epoll: select.epoll | None = None
 
     @staticmethod
@@ -181,17 +194,20 @@ class Inputs(ABC):
             self._epoll = epoll
         return True
 
-    def watch(self, fd: int, task: trio.lowlevel.Task, receive: Callable[[], None]) -> None:
-        """Call ``receive()`` for `task`, which waits, whenever there is input, until `forget`. It raises nothing."""
+    def watch(self, fd: int, receive: Callable[[], object]) -> Parked:
+        """Call ``receive()`` for this task whenever there is input, from now on. `begin` has made it ready.
+
+        Raises:
+            OSError: the user has as many watches as the system permits.
+        """
         assert self._epoll is not None
         self._epoll.register(fd, select.EPOLLIN)
-        self.watched[fd] = task, receive
+        self.watched[fd] = parked = Parked(receive, lambda: self.forget(fd))
+        return parked
 
     async def receive(self, fd: int, receive: Callable[[], object]) -> None:
-        """Call ``receive()`` whenever there is input, until it raises; raise that. `begin` has made it ready."""
-        parked = _Parked(lambda: self.forget(fd))
-        self.watch(fd, parked.task, functools.partial(parked.run, receive))
-        await parked.wait()
+        """Call ``receive()`` whenever there is input, until it returns true, or raises; raise that. See `watch`."""
+        await self.watch(fd, receive).wait()
 
     def forget(self, fd: int) -> None:
         """Watch a socket no longer."""
@@ -203,9 +219,7 @@ class Inputs(ABC):
     def notify_closing(self, fd: int) -> None:
         """Wake the task that waits for a socket which is about to be closed, with `trio.ClosedResourceError`."""
         if fd in self.watched:
-            task, _ = self.watched[fd]
-            self.forget(fd)
-            trio.lowlevel.reschedule(task, outcome.Error(trio.ClosedResourceError("this side has closed the socket")))
+            self.watched[fd].end(outcome.Error(trio.ClosedResourceError("this side has closed the socket")))
 
 
 # ---- where Trio waits
@@ -250,7 +264,8 @@ class InputsInWait(Inputs):
         self._deadlines: Any = self._runner.deadlines
         self._trio: Any = None
         self._now: Callable[[], float] = self._runner.clock.current_time
-        self._alarms: dict[Alarm, _Parked] = {}
+        self._alarms: dict[Alarm, Parked] = {}
+        self._first_due: float | None = math.inf  # None: it is not known
 
     @property
     def is_worth_it(self) -> bool:
@@ -264,44 +279,60 @@ class InputsInWait(Inputs):
 
     async def keep(self, alarm: Alarm) -> None:
         """Have an alarm ring, until it raises; raise that. `begin` has made it ready."""
-        self._alarms[alarm] = parked = _Parked(lambda: self._alarms.pop(alarm))
+        self._alarms[alarm] = parked = Parked(alarm.ring, lambda: self._alarms.pop(alarm))
+        self._first_due = None
         await parked.wait()
 
-    def _run_for(self, task: trio.lowlevel.Task, function: Callable[[], None]) -> None:
-        self._context.task = task
+    def note_due(self, before: float, due: float) -> None:
+        """Handle that an alarm that was due at `before` is due at another time."""
+        first = self._first_due
+        if first is not None:
+            if due <= first:
+                self._first_due = due
+            elif before == first:
+                self._first_due = None
+
+    def _next_due(self) -> float:
+        """Return when the first alarm is due: with hundreds of nodes, to look at each takes longer than to wait."""
+        found = self._first_due
+        if found is None:
+            found = self._first_due = min((alarm.due for alarm in self._alarms), default=math.inf)
+        return found
+
+    def _run(self, parked: Parked) -> None:
+        self._context.task = task = parked.task
         try:
-            task.context.run(function)
+            task.context.run(parked.run)
         finally:
             del self._context.task
 
     def _ring(self, now: float) -> bool:
         """Ring the alarms that are due; return whether there are some."""
-        due = [alarm for alarm in self._alarms if alarm.due <= now]
+        if self._next_due() > now:
+            return False
+        self._first_due, due = None, [alarm for alarm in self._alarms if alarm.due <= now]
         for alarm in due:
             parked = self._alarms.get(alarm)
             if parked is not None and alarm.due <= now:  # else another one has ended it, or set it anew
-                self._run_for(parked.task, functools.partial(parked.run, alarm.ring))
+                self._run(parked)
         return bool(due)
 
     # ---- what Trio calls
 
     def poll(self, timeout_s: float, most: int) -> list[tuple[int, int]]:
         """Wait for what Trio waits for, as its epoll does; meanwhile, have the input of watched sockets received."""
-        watched, alarms, all_of_them, now = self.watched, self._alarms, self._epoll, self._now
-        if all_of_them is None or not (watched or alarms):
+        watched, all_of_them, now = self.watched, self._epoll, self._now
+        if all_of_them is None or not (watched or self._alarms):
             return self._trio.poll(timeout_s, most)  # type: ignore[no-any-return]
         at = now()
         until, heap = at + timeout_s, self._deadlines._heap  # noqa: SLF001
         first = heap[0] if heap else None
         while True:
-            wait_s = until - at
-            for alarm in alarms:
-                if alarm.due < at + wait_s:
-                    wait_s = alarm.due - at
-            found, is_for_trio = all_of_them.poll(max(wait_s, 0.0), _MOST_AT_ONCE), False
+            wait_s = max(min(until, self._next_due()) - at, 0.0)
+            found, is_for_trio = all_of_them.poll(wait_s, _MOST_AT_ONCE), False
             for fd, _ in found:
                 if fd in watched:
-                    self._run_for(*watched[fd])
+                    self._run(watched[fd])
                 else:  # or a socket that was forgotten just now
                     is_for_trio = True
             at = now()
@@ -356,8 +387,8 @@ class InputsInTask(Inputs):
                     await trio.lowlevel.wait_readable(epoll.fileno())
                     for fd, _ in epoll.poll(0, _MOST_AT_ONCE):
                         if fd in self.watched:
-                            task, receive = self.watched[fd]
-                            task.context.run(receive)
+                            parked = self.watched[fd]
+                            parked.task.context.run(parked.run)
             finally:
                 self._epoll = None
 

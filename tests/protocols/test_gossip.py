@@ -408,6 +408,28 @@ def _comparisons_at(core: GossipProtocol, until: float) -> list[tuple[float, boo
     return found
 
 
+@pytest.mark.parametrize("after", [0.5, 0.95])
+def test_what_comes_while_comparisons_are_passed_over_is_compared_within_an_interval(after: float) -> None:
+    for seed in range(40):
+        core = GossipProtocol(
+            "n0", Random(seed), GossipSettings(compare_interval_s=1.6, retention_s=0.1, settle_s=0.01)
+        )
+        core.set_group("g", _MEMBERS, now=0.0)
+        _comparisons_at(core, 100.0)
+        core.send("g", b"news", 100.0)
+        again = 100.0 + after * 1.6
+        _comparisons_at(core, again)
+        core.send("g", b"more news", again)
+        assert core._comparing.next_due <= again + 1.25 * 1.6  # noqa: SLF001
+
+
+def test_where_entries_were_forgotten_groups_are_compared_soon() -> None:
+    core = _core(compare_interval_s=10.0)
+    _comparisons_at(core, 300.0)
+    core.forget_entries(300.0)
+    assert any(has_sent for _, has_sent in _comparisons_at(core, 300.3))
+
+
 def test_a_node_that_holds_nothing_runs_timers_only_to_compare() -> None:
     core = _core(compare_interval_s=2.0)
     _comparisons_at(core, 60.0)

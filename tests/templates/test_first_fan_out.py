@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,9 +16,12 @@ from tests.transports.link.ends import HandPeer, listen
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CallTimeout, Group, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, rpc
 from trionet.protocols.link.frames import CallFrame
+from trionet.transports.link.sockets import connect
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    import pytest
 
 StartNode = Callable[..., Awaitable[Node]]
 
@@ -204,3 +209,108 @@ async def test_the_deadline_of_the_caller_is_that_of_a_call_that_has_waited(
     (call,) = [frame for frame in peers[0].seen if isinstance(frame, CallFrame)]
     assert call.timeout_s is not None
     assert 30 < call.timeout_s <= 60
+
+
+@contextmanager
+def resetting(nursery: trio.Nursery) -> Generator[NodeAddress]:
+    """A peer that resets each connection once it has got something."""
+
+    async def reset(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.socket.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        nursery.start_soon(trio.serve_listeners, reset, [listener])
+        yield NodeAddress(*sock.getsockname())
+
+
+async def test_a_peer_that_resets_the_connection_is_a_definite_error(
+    start_node: StartNode, nursery: trio.Nursery
+) -> None:
+    with resetting(nursery) as address:
+        _, group, nodes = await group_of(start_node, 1, address)
+        replies = await group.comm.send(["five"], ECHO)
+        assert replies.values == {nodes[0].sid: "five"}
+        assert [type(error) for error in replies.errors.values()] == [NodeUnreachable]
+
+
+async def test_a_call_that_cannot_be_sent_at_once_when_connected_is_sent_in_a_task(start_node: StartNode) -> None:
+    caller, group, nodes = await group_of(start_node, 2)
+    value = bytes(range(256)) * 1024  # such a call is never sent at once
+    began = Began()
+    trio.lowlevel.add_instrument(began)
+    replies = await group.comm.send([value], ECHO)
+    trio.lowlevel.remove_instrument(began)
+    assert replies.values == {node.sid: value for node in nodes}
+    assert sum("call_one" in name for name in began.names) == len(nodes)
+    assert sum("_dial" in name for name in began.names) == len(nodes)
+    assert outcomes(caller) == {"ok": 2}
+
+
+async def test_a_call_whose_deadline_is_over_when_connected_is_not_sent(
+    start_node: StartNode, nursery: trio.Nursery
+) -> None:
+    peers = list[HandPeer]()
+
+    async def behave(peer: HandPeer) -> None:
+        peers.append(peer)
+        await peer.wait_closed()
+
+    _, group, _ = await group_of(start_node, 0, await listen(nursery, behave))
+    for late_s in (0.0, 0.05):
+        with trio.move_on_at(trio.current_time() - late_s) as scope:
+            await group.comm.send(["five"], ECHO)
+        assert scope.cancelled_caught
+    await wait_all_tasks_blocked(0.05)
+    assert not [frame for peer in peers for frame in peer.seen if isinstance(frame, CallFrame)]
+
+
+async def test_one_fan_out_that_is_cancelled_takes_no_connection_from_another(
+    start_node: StartNode, nursery: trio.Nursery
+) -> None:
+    caller, group, nodes = await group_of(start_node, 2)
+    go_on, dial, replies = trio.Event(), caller._endpoint.links._connected, list[Any]()  # type: ignore[union-attr]  # noqa: SLF001
+
+    async def dial_later(node: NodeAddress) -> Any:
+        await go_on.wait()
+        return await dial(node)
+
+    async def ask(scope: trio.CancelScope) -> None:
+        with scope:
+            replies.append(await group.comm.send(["five"], ECHO))
+
+    caller._endpoint.links._connected = dial_later  # type: ignore[union-attr]  # noqa: SLF001
+    scopes = [trio.CancelScope() for _ in range(3)]
+    async with trio.open_nursery() as calls:
+        for scope in scopes:
+            calls.start_soon(ask, scope)
+        await wait_until(lambda: connecting(caller) == 6)
+        scopes[1].cancel()
+        await wait_until(lambda: connecting(caller) == 4)
+        go_on.set()
+    assert [one.values for one in replies] == [{node.sid: "five" for node in nodes}] * 2
+    assert outcomes(caller) == {"ok": 4, "cancelled": 2}
+
+
+async def test_where_descriptors_are_few_each_member_has_a_value_or_a_definite_error(
+    start_node: StartNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, group, nodes = await group_of(start_node, 6)
+    left = [3]
+
+    async def few(node: NodeAddress) -> socket.socket:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await connect(node)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trionet.transports.link.tcp.connect", few)
+        replies = await group.comm.send(["five"], ECHO)
+    assert len(replies.values) == 3
+    assert {type(error) for error in replies.errors.values()} == {NodeUnreachable}
+    again = await group.comm.send(["five"], ECHO)
+    assert again.values == {node.sid: "five" for node in nodes}

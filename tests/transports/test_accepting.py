@@ -57,7 +57,7 @@ async def test_a_connection_that_is_gone_when_it_is_made_ready_ends_only_itself(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC, errno.ECONNABORTED])
 async def test_a_lack_of_descriptors_and_a_peer_that_gave_up_end_nothing(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, number: int
 ) -> None:
@@ -131,3 +131,19 @@ async def test_where_trio_waits_no_step_is_needed_to_accept(
         trio.lowlevel.remove_instrument(steps)
         assert (steps.count == 0) == isinstance(Inputs.of_this_run(), InputsInWait)
         nursery.cancel_scope.cancel()
+
+
+async def test_what_takes_the_connections_may_close_the_listening_socket_and_fail() -> None:
+    def close_and_fail(sock: socket.socket, _: str) -> None:
+        sock.close()
+        close_now(listening_sock)
+        raise RuntimeError("a bug")
+
+    with (
+        listening() as listening_sock,
+        socket.create_connection(listening_sock.getsockname()),
+        trio.fail_after(DEADLINE_S),
+        pytest.raises(RuntimeError, match="a bug"),
+    ):
+        await accepting.accept_all(listening_sock, close_and_fail)
+    assert not Inputs.of_this_run().watched

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Comparing"]
 
 _EMPTY_EVERY: Final = 4
+_SHORTEST, _LONGEST = 0.75, 1.25
+"""An interval is multiplied by a random number between these."""
 
 
 class Comparing:
@@ -87,7 +89,7 @@ class Comparing:
             if interval_s == self._settings.compare_interval_s and not any(map(_is_due, self._groups.values())):
                 skipped = -self._begun % _EMPTY_EVERY  # nothing would be sent: a wake-up costs more than all it does
         self._begun += skipped
-        self.next_due = now + (1 + skipped) * interval_s * (0.75 + 0.5 * self._random.random())
+        self.next_due = now + (1 + skipped) * interval_s * self._about_one()
         self._interval_s = min(2 * self._interval_s, self._settings.compare_interval_s)
         return effects
 
@@ -103,10 +105,15 @@ class Comparing:
             self.next_due = min(self.next_due, now + interval_s * (1.0 + self._random.random()))
 
     def note_news(self, now: float) -> None:
-        """Hasten the comparisons if a rumor came after an idle period."""
+        """Hasten the comparisons if a rumor came after an idle period; pass over no more of them."""
         if now - self._news_at > self._settings.compare_interval_s:
             self.hasten(2 * self._settings.interval_s, now)
+        elif self.next_due - now > _LONGEST * self._interval_s:
+            self.next_due = now + self._interval_s * self._about_one()
         self._news_at = now
+
+    def _about_one(self) -> float:
+        return _SHORTEST + (_LONGEST - _SHORTEST) * self._random.random()
 
     def answer(self, group: RumorGroup, source: str, message: Summary | Buckets, now: float) -> list[Effect]:
         """Answer the first or second step of another node's comparison."""

@@ -276,10 +276,12 @@ class GossipProtocol:
         """
         return self._groups[gid].entries.live()
 
-    def forget_entries(self) -> None:
-        """Drop the entries of all groups."""
+    def forget_entries(self, now: float) -> None:
+        """Drop the entries of all groups, and compare these soon."""
         for group in self._groups.values():
             group.forget_entries()
+        self._comparing.begin_soon(now)
+        self._lower_deadline()
 
     # ---- as a `Core`
 

@@ -274,7 +274,7 @@ class ClusterAgent:
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
         self._past.add(old.counts)
         driver.mux = self._new_mux(swim, core)
-        core.forget_entries()
+        core.forget_entries(driver.now())
         self._parts = swim, core, driver
         self.emit(LifeBegun())
 

@@ -10,11 +10,9 @@ Source: accept(2), "Error handling"; Trio 0.35, ``_highlevel_socket.py`` and ``_
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import outcome
 import trio
 
 from trionet.log_limits import limited_log
@@ -31,7 +29,7 @@ __all__ = ["accept_all"]
 
 _log = limited_log(__name__)
 
-_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC})
 _FULL_S: Final = 0.1
 _GIVEN_UP: Final = frozenset(
     getattr(errno, name)
@@ -92,33 +90,21 @@ async def _watched(listening: socket.socket, accept: Callable[[], None]) -> None
         trio.ClosedResourceError: `listening` is closed meanwhile.
     """
     check_open(listening)
-    inputs, task, fd = Inputs.of_this_run(), trio.lowlevel.current_task(), listening.fileno()
+    inputs = Inputs.of_this_run()
 
-    def accept_next() -> None:
+    def accept_next() -> bool:
         try:
             accept()
         except BlockingIOError:
-            return
+            return False
         except OSError:  # the task looks again
-            end(outcome.Value(None))
-        except BaseException as exc:
-            end(outcome.Error(exc))
-
-    def end(found: outcome.Outcome[None]) -> None:
-        if fd in inputs.watched:  # else the wait has ended meanwhile
-            inputs.forget(fd)
-            trio.lowlevel.reschedule(task, found)
-
-    def forget(_: object) -> trio.lowlevel.Abort:
-        inputs.forget(fd)
-        return trio.lowlevel.Abort.SUCCEEDED
+            return True
+        return False
 
     if inputs.is_worth_it and inputs.begin():
-        with suppress(OSError):  # else the user has as many watches as the system permits
-            inputs.watch(fd, task, accept_next)
-            await trio.lowlevel.wait_task_rescheduled(forget)
-            return
-    await wait_readable(listening)
+        await inputs.receive(listening.fileno(), accept_next)
+    else:
+        await wait_readable(listening)
 
 
 def _accept(listening: socket.socket, handle: Callable[[socket.socket, str], None]) -> None:

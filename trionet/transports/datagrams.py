@@ -145,11 +145,14 @@ async def _receive(sock: socket.socket, receive: Callable[[int], T], handle: Cal
         handle(received)
         return True
 
+    def receive_next() -> None:
+        receive_one()
+
     inputs.users += 1
     try:
         while sock.fileno() >= 0:
             if inputs.is_worth_it and inputs.begin():
-                await inputs.receive(sock.fileno(), receive_one)
+                await inputs.receive(sock.fileno(), receive_next)
             else:
                 await wait_readable(sock)
                 for _ in range(_READ_AT_ONCE):

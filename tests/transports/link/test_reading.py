@@ -35,7 +35,7 @@ MANY = 12
 def waiting() -> int:
     """Return how many links wait for their input in the reader."""
     watched = Inputs.of_this_run().watched.values()
-    return sum(isinstance(getattr(receive, "__self__", None), Reading) for _, receive in watched)
+    return sum(isinstance(getattr(parked.function, "__self__", None), Reading) for parked in watched)
 
 
 @pytest.fixture(params=[InputsInWait, InputsInTask], autouse=True)
@@ -85,7 +85,7 @@ async def test_calls_over_many_links_are_handled_without_a_step_of_their_tasks(
 ) -> None:
     node = await start(take=lambda number: number)
     peers = await open_peers(node, nursery)
-    tasks = {link._reading._task for link in links(node)}  # noqa: SLF001
+    tasks = {Inputs.of_this_run().watched[link._reading.fd].task for link in links(node)}  # noqa: SLF001
     trio.lowlevel.add_instrument(steps := Steps())
     for number in range(2, 5):
         for peer in peers:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import outcome
 import trio
 
 from trionet.transports.readiness import wait_readable
@@ -39,7 +38,7 @@ class Reading:
         poll: tells when to spin for input.
     """
 
-    __slots__ = ("_failure", "_handle", "_inputs", "_most", "_poll", "_receive", "_task", "fd", "sock")
+    __slots__ = ("_handle", "_has_ended", "_inputs", "_most", "_poll", "_receive", "fd", "sock")
 
     def __init__(self, sock: socket.socket, poll: BusyPoll) -> None:
         self.sock: socket.socket = sock
@@ -49,8 +48,7 @@ class Reading:
         self._poll = poll
         self._handle: Callable[[bytes], bool] = _ends
         self._inputs: Inputs = Inputs.of_this_run()
-        self._task: trio.lowlevel.Task | None = None
-        self._failure: BaseException | None = None
+        self._has_ended = False
 
     async def run(self, handle: Callable[[bytes], bool]) -> None:
         """Receive input until its end; ``handle(data)`` handles it, and returns whether to read on.
@@ -68,7 +66,7 @@ class Reading:
                 is_first, data = False, b""  # free the memory before waiting
         finally:
             self._inputs.users -= 1
-            self._handle, self._task, self._failure = _ends, None, None  # breaks reference cycles
+            self._handle = _ends  # breaks a reference cycle
 
     async def _next(self, *, is_first: bool) -> bytes:
         """Return the next input; nothing at the end."""
@@ -85,9 +83,10 @@ class Reading:
             if not (self._inputs.is_worth_it and self._inputs.begin()):
                 await wait_readable(self.sock)
                 is_drained = is_soon = False
-            elif (data := await self._watched()) is not None:
-                return data
             else:
+                await self._inputs.receive(self.fd, self._handle_next)
+                if self._has_ended:
+                    return b""
                 is_drained = is_soon = True
 
     def _receive_next(self) -> bytes:
@@ -96,48 +95,17 @@ class Reading:
         self._most = _LONG_BYTES if len(data) == most else _READ_BYTES
         return data
 
-    async def _watched(self) -> bytes | None:
-        """Have input received and handled; return nothing at its end, None when it is worth to spin for the next one.
-
-        Raises:
-            OSError: the connection broke.
-        """
-        self._task = task = trio.lowlevel.current_task()
-        self._inputs.watch(self.fd, task, self._handle_next)
+    def _handle_next(self) -> bool:
+        """Receive and handle an input while the task waits; return whether that is to go on."""
         try:
-            found: bytes | None = await trio.lowlevel.wait_task_rescheduled(self._forget)
-        except trio.Cancelled as exc:
-            if self._failure is not None:
-                raise self._failure from exc
-            raise
-        return found
-
-    def _forget(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
-        self._inputs.forget(self.fd)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _handle_next(self) -> None:
-        """Receive and handle an input while the task waits; wake it where it is to go on."""
-        found: outcome.Outcome[bytes | None]
-        try:
-            try:
-                data = self._receive_next()
-            except BlockingIOError:
-                return
-            if data:
-                self._handle(data)
-                if not self._poll.is_worth_it():
-                    return
-            found = outcome.Value(None if data else data)
-        except BaseException as exc:  # the task raises it
-            found = outcome.Error(exc)
-        task = self._task
-        if task is not None:
-            self._forget(None)
-            trio.lowlevel.reschedule(task, found)
-        elif isinstance(found, outcome.Error):  # the task was cancelled by then, as where the link was closed
-            self._failure = found.error
+            data = self._receive_next()
+        except BlockingIOError:
+            return False
+        if not data:
+            self._has_ended = True
+            return True
+        self._handle(data)
+        return self._poll.is_worth_it()
 
 
 def _ends(_: bytes) -> bool:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trionet.async_blocks import async_block
 from trionet.call_counts import CallCounts
 from trionet.current_call import answered_call
-from trionet.error_wire import error_from_wire
-from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
+from trionet.errors import MalformedRequest, OrphanedCalls, TrionetError
 from trionet.events import OrphanedCall
 from trionet.histograms import AT, SKIP, UNTIMED, begin_timed, count_timed
 from trionet.message import Remote, check_args, check_kwargs
@@ -25,6 +24,7 @@ from .base import rpc
 from .departures import Departures
 from .named_errors import named, naming
 from .orphans import Orphans, check_orphans
+from .recoding import recoded, recoded_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -379,9 +379,9 @@ class Comm:
     async def _recoded_items(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         try:
             async for item in items:
-                yield self._recoded(item)
+                yield recoded(item, self.codec)
         except TrionetError as exc:
-            raise self._recoded_error(exc) from exc
+            raise recoded_error(exc, self.codec) from exc
 
     async def call_self(self, request: Request) -> Any:
         """Pass a call to the router, encoded and decoded as on the wire."""
@@ -389,16 +389,5 @@ class Comm:
         try:
             value = await self.router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:
-            raise self._recoded_error(exc) from exc
-        return self._recoded(value)
-
-    def _recoded_error(self, exc: TrionetError) -> TrionetError:
-        return error_from_wire(self.codec.decode(self.codec.encode(error_to_wire(exc))))
-
-    def _recoded(self, value: Any) -> Any:
-        """Return a value of a handler, encoded and decoded as on the wire."""
-        try:
-            blobs: list[bytes] = []
-            return self.codec.decode(self.codec.encode(value, blobs), iter(blobs) if blobs else None)
-        except TrionetError as exc:
-            raise RemoteError.from_exception(exc) from exc
+            raise recoded_error(exc, self.codec) from exc
+        return recoded(value, self.codec)

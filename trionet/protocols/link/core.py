@@ -51,6 +51,9 @@ class LinkCore(LinkState):
 
     __slots__ = ()
 
+    received_bytes: int
+    received_frames: int
+
     # ---- input
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:  # noqa: C901  a function call for each step is slower

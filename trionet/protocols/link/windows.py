@@ -20,7 +20,7 @@ class ByteWindow(Generic[T]):
     __slots__ = ("_free", "_waiting", "size")
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size: int = size
         self._free = size
         self._waiting: deque[tuple[int, T]] = deque()
 

@@ -75,7 +75,7 @@ class Link(ABC):
     def __init__(
         self, context: LinkContext, greeted: Greeted, now: float, name: str, start_soon: Callable[..., None]
     ) -> None:
-        self.name = name
+        self.name: str = name
         self.identity: PeerIdentity | None = greeted.peer_identity
         self._refused = context.refused
         self.on_silent: Callable[[Link], None] = _ignored

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from typing import Any
 
 import pytest
@@ -111,3 +113,21 @@ async def test_a_group_that_is_deleted_before_its_first_use_is_gone() -> None:
         remote = Remote(node=node.address, gid="team", service="status", method="get")
         with pytest.raises(GroupNotFound):
             await node.local.comm.send(["nid"], remote)
+
+
+async def test_without_a_descriptor_to_import_it_a_group_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "trionet.group":
+                raise OSError(errno.EMFILE, "Too many open files")
+
+    async with open_node() as caller, open_node(NodeConfig(join=[])) as node:
+        remote = Remote(node=node.address, gid="all", service="status", method="get")
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "trionet.group")
+            patch.setattr(sys, "meta_path", [Full(), *sys.meta_path])
+            with pytest.raises(TemporarilyUnavailable, match="Too many open files"):
+                await caller.local.comm.send(["nid"], remote)
+        assert await caller.local.comm.send(["nid"], remote) is not None

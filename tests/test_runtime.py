@@ -104,6 +104,13 @@ def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open(
     assert inspected.cache_info().misses == misses
 
 
+def test_a_warm_up_that_takes_too_long_is_given_up_and_leaves_nothing_open() -> None:
+    opened, threads = os.listdir("/dev/fd"), threading.active_count()
+    assert not warm_up(limit_s=0.001, joins=True)
+    assert len(os.listdir("/dev/fd")) == len(opened)
+    assert threading.active_count() == threads
+
+
 def test_where_no_node_can_run_a_warm_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("no sockets here")

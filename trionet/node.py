@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import trio
 
-from .errors import ConfigError, GroupNotFound, MalformedRequest
+from .errors import ConfigError, GroupNotFound, MalformedRequest, TemporarilyUnavailable
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
@@ -178,6 +178,7 @@ class Node(NodeViews):
 
         Raises:
             GroupNotFound: this node has none.
+            TemporarilyUnavailable: it is the first use of a group, and no descriptor is free to import what that needs.
         """
         if not isinstance(gid, str) or gid not in self._groups:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
@@ -301,8 +302,10 @@ class Node(NodeViews):
             self._router.announce(gid, partial(self._make_group, gid))
 
     def _make_group(self, gid: str) -> Group:
-        from .group import Group
-
+        try:
+            from .group import Group
+        except OSError as exc:  # no descriptor is free
+            raise TemporarilyUnavailable(f"the group {gid!r:.130} can't be made now: {exc.strerror}") from exc
         group = Group(gid, self.local, None if gid == LOCAL else self._router, self._templates)
         self._groups[gid] = group
         return group

@@ -39,9 +39,14 @@ _LIMIT_S: Final = 5.0
 
 
 def warm_up(
-    config: NodeConfig | None = None, keys: NodeKeys | None = None, nodes: int = _NODES, *, joins: bool = False
+    config: NodeConfig | None = None,
+    keys: NodeKeys | None = None,
+    nodes: int = _NODES,
+    *,
+    joins: bool = False,
+    limit_s: float = _LIMIT_S,
 ) -> bool:
-    """Run `nodes` with this configuration, on free ports, and these keys; return whether they could run.
+    """Run `nodes` with this configuration, on free ports, and these keys; return whether they could run in `limit_s`.
 
     Trio must not run yet. With `joins` they are a cluster.
     """
@@ -52,7 +57,9 @@ def warm_up(
     if telemetry is not None:
         telemetry.is_for_nobody = telemetry.provider() is not None
     try:
-        rehearse = partial(_rehearse, NodeConfig() if config is None else config, keys, nodes, joins=joins)
+        rehearse = partial(
+            _rehearse, NodeConfig() if config is None else config, keys, nodes, joins=joins, limit_s=limit_s
+        )
         return trio.run(rehearse)
     except Exception as exc:  # as in a sandbox without sockets: the node that is wanted will say why
         _log.debug("nothing is warmed up: %r", exc)
@@ -62,9 +69,9 @@ def warm_up(
             telemetry.is_for_nobody = False
 
 
-async def _rehearse(config: NodeConfig, keys: NodeKeys | None, nodes: int, *, joins: bool) -> bool:
+async def _rehearse(config: NodeConfig, keys: NodeKeys | None, nodes: int, *, joins: bool, limit_s: float) -> bool:
     has_run = False
-    with trio.move_on_after(_LIMIT_S) as limit:
+    with trio.move_on_after(limit_s) as limit:
         async with open_node(msgspec.structs.replace(config, join=[]) if joins else config, keys=keys) as caller:
             others = msgspec.structs.replace(config, join=[str(caller.address)]) if joins else config
             for _ in range(nodes):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -22,12 +22,13 @@ from tests.waiting import DEADLINE_S
 from trionet import NodeAddress, NodeConfig
 from trionet.launchers.far_frames import MAX_FRAME_BYTES, TOKEN_BYTES, FrameReader, Greeting, Hello, frames
 from trionet.launchers.forked import RECORD
+from trionet.launchers.needs import Needs
 from trionet.launchers.supervised import Boot, Report, decode_line, encode_line
 from trionet.processors import usable_processors
 from trionet.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from tests.launchers.families import Family
 
@@ -56,6 +57,13 @@ def test_frames_are_found_amid_what_others_print_however_they_arrive(
         (bytes([kind]), number, len(payload), payload if kind in b"DG" else b"") for _, (kind, number, payload) in parts
     ]
     assert found == wanted
+
+
+@pytest.mark.parametrize("change", [lambda needs: needs[:1], lambda needs: [*needs, "what is not known yet"]])
+def test_a_trionet_that_knows_other_needs_is_understood(change: Callable[[list[Any]], list[Any]]) -> None:
+    hello = msgspec.json.decode(msgspec.json.encode(Hello("9.9.9", TOKEN, Needs(has_keys=True))))
+    other = msgspec.json.encode(hello | {"needs": change(hello["needs"]), "more": 1})
+    assert msgspec.json.decode(other, type=Hello) == Hello("9.9.9", TOKEN, Needs(has_keys=True))
 
 
 @given(st.binary(max_size=3 * MAX_FRAME_BYTES), st.sampled_from([b"", TOKEN]))

@@ -71,6 +71,24 @@ def test_after_a_rehearsal_that_could_not_run_there_is_none() -> None:
     assert served(rehearse=rehearse) == ["R", "rehearsal", "A"]
 
 
+def test_it_waits_for_a_moment_after_each_record_and_only_then() -> None:
+    before = """
+import select
+class Poll:
+    real = select.poll
+    def __init__(self):
+        self.poll_for = Poll.real().poll
+        self.register = self.poll_for.__self__.register
+    def poll(self, limit_ms):
+        said.append(str(limit_ms))
+        return self.poll_for(limit_ms)
+select.poll = Poll
+"""
+    rehearse = 'ours.close() if len(said) > 7 else len(said) > 4 and ours.sendall(RECORD.pack(b"A", 0, 0))'
+    rehearsals = ["50", "rehearsal", "0", "rehearsal", "0", "A", "50", "rehearsal", "0"]
+    assert served(rehearse=rehearse, before=before) == ["R", *rehearsals]
+
+
 MODULES = """
 import sys, trio
 from trionet.cli import node

@@ -3,8 +3,9 @@
 All objects that the imports have made are moved out of the garbage collector's reach first (``gc.freeze``), so that a
 collection in a child doesn't write to the shared pages, which would copy them. See `trionet.cli.node_forker`.
 
-While it has no nodes and no request, it rehearses: the interpreter adapts code that has been called eight times, and
-then looks up fewer names, so that a child writes to fewer pages. The first nodes don't wait for that.
+While it has no nodes, and no request has come for a moment, it rehearses: the interpreter adapts code that has been
+called eight times, and then looks up fewer names, so that a child writes to fewer pages. A spawner that waits for this
+process to be ready, or whose last node has ended, mostly has a request, or ends it, at once: neither waits for that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import signal
 import socket
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from trionet.config import NodeConfig
 from trionet.launchers.forked import RECORD
@@ -53,6 +54,10 @@ _READ_BYTES: Final = 4096
 _KEY_BYTES: Final = 32
 _REHEARSALS: Final = 10
 """Each starts two nodes; further ones save nothing."""
+_QUIET_MS: Final = 50
+"""How long nothing has come before a rehearsal."""
+_REHEARSAL_S: Final = 0.5
+"""How long one may take, and a request wait: on a machine with too much to do there are no more."""
 
 
 def main(control: int, ancestors: list[int], needs: Needs = NO_NEEDS, log_level: str = "info") -> NoReturn:
@@ -84,12 +89,12 @@ def prepare(needs: Needs, log_level: str) -> Callable[[], bool] | None:
         for module in (*_ON_USE, *(_FOR_HTTP if needs.has_http else ()), *(_FOR_KEYS if needs.has_keys else ())):
             importlib.import_module(module)
         if _rehearse(config, needs):
-            return partial(_rehearse, config, needs, nodes=1)
+            return partial(_rehearse, config, needs, nodes=1, limit_s=_REHEARSAL_S)
     prepare_process(config)
     return None
 
 
-def _rehearse(config: NodeConfig, needs: Needs, **more: int) -> bool:
+def _rehearse(config: NodeConfig, needs: Needs, **more: Any) -> bool:
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # nodes that run for a moment only, and whose log nobody reads
             prepare_process(config)
@@ -120,9 +125,11 @@ class _ForkServer(NodeForker):
         poll, control = select.poll(), self._control.fileno()
         for source in (control, self.woken, *self.watches):
             poll.register(source, select.POLLIN)
+        quiet_ms = _QUIET_MS
         while True:
             may_rehearse = self._rehearsals > 0 and not self.pids
-            events = poll.poll(0 if may_rehearse else None)
+            events = poll.poll(quiet_ms if may_rehearse else None)
+            quiet_ms = _QUIET_MS if events else 0
             if not events:
                 self._rehearse_once()
             for descriptor, _ in events:

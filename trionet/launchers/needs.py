@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 __all__ = ["NO_NEEDS", "Needs"]
 
 
-class Needs(NamedTuple):
+class Needs(msgspec.Struct, frozen=True, array_like=True):
     """What a helper prepares for its nodes, once for all; a node that needs something else does it for itself.
+
+    A helper on another machine ignores what its own trionet doesn't know, and has defaults for what the other doesn't.
 
     Attributes:
         has_keys: whether they get keys; the helper itself never has any.

@@ -8,8 +8,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from trionet.errors import ConfigError
+from trionet.errors import ConfigError, SpawnError
 from trionet.nurseries import open_plain_nursery
+from trionet.open_files import explain_full, is_full
 
 from .needs import NO_NEEDS, Needs
 
@@ -54,8 +55,11 @@ class Launchers:
     @property
     def _built_in(self) -> BuiltInLaunchers:
         if self._used is None:
-            from .built_in import BuiltInLaunchers
-
+            try:
+                from .built_in import BuiltInLaunchers
+            except OSError as exc:  # no descriptor is free
+                reason = f"{exc.strerror}: {explain_full(exc)}" if is_full(exc) else str(exc)
+                raise SpawnError(f"can't import the launchers: {reason}") from exc
             self._used = BuiltInLaunchers(self._nursery, self._needs)
         return self._used
 
@@ -68,6 +72,7 @@ class Launchers:
 
         Raises:
             ConfigError: there is none.
+            SpawnError: no descriptor is free to import it.
         """
         if name.startswith(_SSH) and name != _SSH:
             return self._built_in.ssh(name.removeprefix(_SSH))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trionet.protocols import ring as rings
 from trionet.protocols.ring import Ring
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Bead:
@@ -87,3 +94,39 @@ def test_a_sample_has_no_more_than_its_count_and_nobody_twice(size: int, count: 
         ring.add(Bead())
     found = ring.sample(count)
     assert len(found) == len({id(bead) for bead in found}) <= min(size, count)
+
+
+def _filled(count: int) -> list[int]:
+    ring: Ring[Bead] = Ring(Random(1))
+    for _ in range(count):
+        ring.add(Bead())
+    return [bead.place for bead in ring]
+
+
+def test_rings_of_several_threads_disturb_each_other_at_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rings, "_places", [])
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(_filled, [50_000] * 4))
+    finally:
+        sys.setswitchinterval(before)
+    assert found == [list(range(50_000))] * 4
+
+
+def test_rings_share_the_ints_of_their_places_whatever_is_removed_and_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rings, "_places", [])
+    found: list[list[int]] = []
+    for seed in (1, 2):
+        random = Random(seed)
+        ring: Ring[Bead] = Ring(Random(seed))
+        beads = [Bead() for _ in range(1000)]
+        for bead in beads:
+            ring.add(bead)
+        random.shuffle(beads)
+        for bead in beads[:400]:
+            ring.next()
+            ring.remove(bead)
+        found.append(sorted(bead.place for bead in ring))
+    assert all(one is other for one, other in zip(*found, strict=True))

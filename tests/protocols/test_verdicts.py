@@ -11,6 +11,7 @@ from trionet.profiles import LAN
 from trionet.protocols.digest import hash_of_name
 from trionet.protocols.effects import Send
 from trionet.protocols.members import Members as Table
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.suspicion import VOLUNTEERS
 from trionet.protocols.swim_events import MemberChange
@@ -234,6 +235,19 @@ def test_many_that_fail_at_once_are_found_wherever_they_are_on_the_circle(seed: 
     left = [core for name, core in members.swims.items() if name not in gone]
     members.wait(9.0, lambda: all(core.present_count == len(left) for core in left))
     assert {name for _, _, name in members.order.of(MemberChange.FAILED)} == gone
+
+
+@pytest.mark.parametrize("count", [30, 1_000])
+def test_a_node_that_nobody_answers_sends_at_most_some_hundred_packets_a_second_however_many_it_suspects(
+    count: int,
+) -> None:
+    core = swim("a", *(f"m{number}" for number in range(count)), options=DATAGRAMS_ONLY)
+    mux = ProtocolMux("a", [core])
+    packets = [0] * 200
+    while (now := mux.next_deadline()) < len(packets):
+        packets[int(now)] += len(mux.on_timer(now))
+    assert core.counts.failed_probes > 25
+    assert max(packets) <= 300
 
 
 @pytest.mark.parametrize(("is_one_suspected", "least", "most"), [(False, 1, 2), (True, 4, 5)])

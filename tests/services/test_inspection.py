@@ -16,6 +16,7 @@ from trionet import (
     KeyDoesNotExist,
     MalformedRequest,
     MemberForgotten,
+    MemberUpdated,
     NodeAddress,
     NodeConfig,
     PreconditionFailed,
@@ -121,6 +122,18 @@ async def start_memory_nodes(
 
 
 # ---- forget
+
+
+async def test_the_tags_of_an_event_are_shown_as_they_were_whatever_a_listener_does_to_them(
+    start_memory_nodes: Callable[..., Awaitable[list[Node]]], autojump_clock: trio.testing.MockClock
+) -> None:
+    del autojump_clock
+    first, second = await start_memory_nodes(2)
+    first.listen(lambda event: event.tags.clear() if isinstance(event, MemberUpdated) else None)
+    await second.set_tags({"zone": "b"})
+    await trio.sleep(2)
+    shown = first.local.inspection.events()[-1]
+    assert (shown["event"], shown["tags"]) == ("MemberUpdated", {"zone": "b"})
 
 
 async def test_a_member_that_is_gone_is_forgotten_and_one_that_is_present_is_not(

@@ -163,7 +163,8 @@ class Members:
         """Return whom to watch because of a suspect: the next successors that are trusted.
 
         After one suspect, which may be a mistake, that is one; after more in a row it is twice as many, at least
-        `_LEAST_WATCHED`. It is none if a trusted one is before the suspect, because that one watches.
+        `_LEAST_WATCHED`, but none beyond the successors that are cached, so that a node that is cut off suspects few at
+        a time. It is none if a trusted one is before the suspect, because that one watches.
         """
         run = list(takewhile(lambda one: one.statement.state, reversed(self._near)))
         if member not in run:

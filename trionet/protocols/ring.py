@@ -36,8 +36,8 @@ _places: Final[list[int]] = []
 
 def _shared(place: int) -> int:
     """Return an int equal to `place`, the same object for all rings."""
-    if place >= len(_places):
-        _places.extend(range(len(_places), place + 1))
+    if place == len(_places):  # never less: this ring has had all places before
+        _places[place : place + 1] = (place,)  # in one step, as nodes may run in several threads
     return _places[place]
 
 
@@ -110,4 +110,4 @@ class Ring(Generic[Element]):
     def _move(self, source: int, target: int) -> None:
         element = self._elements[source]
         self._elements[target] = element
-        element.place = target
+        element.place = _shared(target)

@@ -276,7 +276,9 @@ class _KeptEvent:
         self._at = time.time()
         self._event: Event | None = event
         self._shown: dict[str, Any] = {}
-        if not isinstance(event, MemberEvent):
+        if isinstance(event, MemberEvent):
+            self._event = msgspec.structs.replace(event, tags=dict(event.tags))  # whoever is told may change the dict
+        else:
             self.shown()
 
     def shown(self) -> dict[str, Any]:

@@ -271,9 +271,21 @@ def impatient() -> Generator[tuple[Target, int]]:
     if not os.path.isdir("/proc"):
         pytest.skip("how many files a process has open is only known on Linux")
     with open_target(NodeConfig(idle_timeout_s=0.3, body_timeout_s=0.3, connect_timeout_s=0.3)) as node:
-        yield node, len(os.listdir(f"/proc/{node.process.pid}/fd"))
+        folder = f"/proc/{node.process.pid}/fd"
+        files = len(os.listdir(folder))
+        trio.run(node.ask, CALL, "[1]")  # from the first call on, the watchdog has a timer
+        yield node, files + len(_timers(folder))
         node.process.terminate()
         node.check_end()
+
+
+def _timers(folder: str) -> list[str]:
+    found = []
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # the connection of the call, which ends meanwhile
+            if os.readlink(f"{folder}/{fd}") == "anon_inode:[timerfd]":
+                found.append(fd)
+    return found
 
 
 HTTP_2_RESET = b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08"

@@ -20,7 +20,7 @@ from tests.launchers.misfit import SERVICES, ask, ask_in_vain, fail_to_start
 from tests.launchers.ssh_server import SSHD, Server, free_port, open_sshd
 from tests.security.keys import key_of
 from tests.waiting import DEADLINE_S, is_running, wait_until
-from trionet import ChildEnded, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node
+from trionet import ChildEnded, ConnectionLost, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node
 from trionet.protocols.link.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -237,5 +237,7 @@ async def test_a_node_whose_server_is_killed_stops(launcher: SSHLauncher, family
             os.kill(await ask(node, address, "parent"), signal.SIGKILL)
             assert await anext(events) == ChildEnded(node=address, status=255)
             await wait_until(lambda: not is_running(pid))
+            with suppress(ConnectionLost, NodeUnreachable):  # the end of its link may not have been read yet
+                await pid_of(node, address)
             with pytest.raises(NodeUnreachable):
                 await pid_of(node, address)

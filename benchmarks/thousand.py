@@ -27,8 +27,8 @@ __all__ = ["most_nodes", "run_thousand"]
 _SIZES: Final = (1_000, 500, 300)
 _FEW: Final = 100
 _NODE_MIB: Final = 16
-_LIMIT_S: Final = 300.0
-_UP_S: Final = 240.0
+_LIMIT_S: Final = 420.0
+_UP_S: Final = 420.0
 _REST: Final = 60.0
 """How long the nodes rest, in units of the time of each peer in a round."""
 _CALLS: Final = 7

@@ -15,6 +15,7 @@ Source: the MessagePack specification, "Formats" (https://github.com/msgpack/msg
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -86,9 +87,9 @@ def holds_large_map_of_lists(data: bytes) -> bool:
 
 def _containers(data: bytes) -> Iterator[int]:
     """Yield the place of each array and map, and of each text or bytes with a needlessly long header."""
-    place, size = 0, len(data)
+    place, size, scalars = 0, len(data), _scalars().match
     while True:
-        match = _SCALARS(data, place)
+        match = scalars(data, place)
         place = size if match is None else match.end()
         if place >= size:
             return
@@ -140,8 +141,8 @@ def _has_list_as_key(data: bytes) -> bool:  # noqa: C901  a case for each kind o
             (_, place), left = _length(data, place), left - 1
         else:
             before = place
-            for count, match_run in _RUNS:
-                while left >= count and (match := match_run(data, place)) is not None:
+            for count, run in _runs():
+                while left >= count and (match := run.match(data, place)) is not None:
                     place, left = match.end(), left - count
             if place == before:  # the message is cut off
                 return False
@@ -172,8 +173,18 @@ _SCALAR: Final = (
     rb"|%b|%b|\xc4(?:%b))" % (_SHORT_TEXTS, _SHORT_EXTENSIONS, _SHORT_BYTES)
 )
 """A value other than a container whose first byte determines its length; or short bytes, which have no such form."""
-_SCALARS: Final = re.compile(_SCALAR + rb"*+", re.DOTALL).match
-_RUNS: Final = tuple((count, re.compile(_SCALAR + rb"{%d}+" % count, re.DOTALL).match) for count in (4096, 256, 16, 1))
+
+
+# Few nodes ever need these, and to compile them takes 6 ms.
+@functools.cache
+def _scalars() -> re.Pattern[bytes]:
+    return re.compile(_SCALAR + rb"*+", re.DOTALL)
+
+
+@functools.cache
+def _runs() -> tuple[tuple[int, re.Pattern[bytes]], ...]:
+    """Return the patterns of so many scalars in a row, the longest run first."""
+    return tuple((count, re.compile(_SCALAR + rb"{%d}+" % count, re.DOTALL)) for count in (4096, 256, 16, 1))
 
 
 def over_limit(max_containers: int) -> str:

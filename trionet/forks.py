@@ -22,19 +22,20 @@ import os
 import signal
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
+    from typing import Protocol
+
+    class _HasDescriptor(Protocol):
+        def fileno(self) -> int: ...
+
 
 __all__ = ["keep_from_forks", "receive_signals"]
-
-
-class _HasDescriptor(Protocol):
-    def fileno(self) -> int: ...
 
 
 _kept: WeakSet[_HasDescriptor] = WeakSet()

@@ -226,7 +226,7 @@ def checked_host(host: object, setting: str) -> str:
         )
     text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        text = text if text.isascii() else text.encode("idna").decode()
+        text = _in_ascii(text)
         address = ipaddress.ip_address(text)
     except ValueError:  # UnicodeError is one
         return _checked_name(host, setting)
@@ -249,7 +249,7 @@ def lacks_interface(ip: str) -> bool:
 
 def _checked_name(host: str, setting: str) -> str:
     try:
-        name = host.encode("idna").decode().removesuffix(".").lower()
+        name = _in_ascii(host).removesuffix(".").lower()
     except UnicodeError:
         name = ""
     *_, last = labels = name.split(".")
@@ -261,6 +261,20 @@ def _checked_name(host: str, setting: str) -> str:
     if len(name) > _MAX_NAME_CHARS or not all(map(_LABEL.match, labels)):
         raise ConfigError(f"{setting} is an IP address or a host name, not {host!r:.100}")
     return name
+
+
+def _in_ascii(host: str) -> str:
+    """Return a host's name in ASCII; the codec of other names is imported for those alone.
+
+    Raises:
+        UnicodeError: it has no such name; or no descriptor is free to import the codec.
+    """
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except OSError as exc:
+        raise UnicodeError(f"names beyond ASCII can't be read now: {exc.strerror}") from exc
 
 
 def checked_destination(host: object, setting: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import dataclasses
 import datetime
 import decimal
 import enum
@@ -27,7 +26,7 @@ from .bounds import MAX_DEPTH
 from .errors import TrionetError, error_fields
 from .identity import NodeAddress
 from .plain_data import INT_MAX, INT_MIN
-from .registered import field_names, has_own_constructor, name_of_type, why_unregistrable
+from .registered import field_names, has_own_constructor, is_dataclass, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
 from .user_code import attempt, described, pass_endings
 
@@ -214,7 +213,7 @@ def _why_not(value: Any) -> str:
             return (
                 f"{kind.__qualname__} does not travel, it would come back as {base.__name__}: pass {base.__name__}(…)"
             )
-    if dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct):
+    if is_dataclass(kind) or issubclass(kind, msgspec.Struct):
         reason = why_unregistrable(kind)
         return f"{name} does not travel; " + (reason or "trionet.register_type may help")
     if inspect.isawaitable(value):

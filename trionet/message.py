@@ -7,7 +7,7 @@ The envelope is Maelstrom's, ``{"src", "dest", "body"}`` with ``type``, ``msg_id
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,6 +17,25 @@ from .identity import NodeAddress, check_gid, check_name
 from .principal import Principal
 from .user_code import shown
 
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Named(Protocol):
+        """Names a method: a call, a request or a remote."""
+
+        @property
+        def gid(self) -> str:
+            """Its name."""
+
+        @property
+        def service(self) -> str:
+            """Its name."""
+
+        @property
+        def method(self) -> str:
+            """Its name."""
+
+
 __all__ = [
     "BUILT_IN",
     "LOCAL",
@@ -24,7 +43,6 @@ __all__ = [
     "PACKET",
     "RELAYING",
     "Call",
-    "Named",
     "Remote",
     "check_args",
     "check_kwargs",
@@ -56,22 +74,6 @@ class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no
         if unknown:
             raise MalformedRequest(f"a remote has no {unknown[0]!r}: {shown}, or gid=... beside them")
         return super().__call__(**fields)
-
-
-class Named(Protocol):
-    """Names a method: a call, a request or a remote."""
-
-    @property
-    def gid(self) -> str:
-        """Its name."""
-
-    @property
-    def service(self) -> str:
-        """Its name."""
-
-    @property
-    def method(self) -> str:
-        """Its name."""
 
 
 @register_type

@@ -20,12 +20,24 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Protocol
+
+    class Position(Protocol):
+        """The position of running code in the nesting."""
+
+        @property
+        def inner_depth(self) -> int:
+            """The depth of its calls, 0 to `DEEPEST`."""
+
+        def lineage(self, router: object) -> Lineage:
+            """Return the lineage of calls made here by way of the node of `router`."""
+
 
 __all__ = [
     "DEEPEST",
@@ -33,7 +45,6 @@ __all__ = [
     "ROOT",
     "Holding",
     "Lineage",
-    "Position",
     "current_depth",
     "current_lineage",
     "depth_inside",
@@ -47,17 +58,6 @@ DEEPEST: Final = 8
 
 PACKETS: Final = 9
 """The depth of a packet of the protocols: its handler never waits, so it needs no slot."""
-
-
-class Position(Protocol):
-    """The position of running code in the nesting."""
-
-    @property
-    def inner_depth(self) -> int:
-        """The depth of its calls, 0 to `DEEPEST`."""
-
-    def lineage(self, router: object) -> Lineage:
-        """Return the lineage of calls made here by way of the node of `router`."""
 
 
 Lineage = tuple[str, bytes]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 import trio
@@ -28,32 +28,33 @@ from .user_errors import as_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+    from typing import Protocol
 
     from .arguments import Method
     from .call_counts import CallCounts
     from .message import Call
     from .threads import ThreadPools
 
-__all__ = ["HandlerCancelled", "PreparedCall", "Runner", "is_awaitable"]
+    class Runner(Protocol):
+        """Runs calls, as `trionet.router.Router` does.
+
+        Attributes:
+            running: the calls with running handlers, and the scopes of these.
+            endings: the cancellations of running calls by others than their callers.
+            threads: the worker threads of handlers.
+            counts: counts of the calls.
+        """
+
+        running: dict[PreparedCall, trio.CancelScope]
+        endings: Endings
+        threads: ThreadPools
+        counts: CallCounts
+
+
+__all__ = ["HandlerCancelled", "PreparedCall", "is_awaitable"]
 
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
 """Types of most values, which can't be awaited: to ask a type for what it does not have takes as long as a call."""
-
-
-class Runner(Protocol):
-    """Runs calls, as `trionet.router.Router` does.
-
-    Attributes:
-        running: the calls with running handlers, and the scopes of these.
-        endings: the cancellations of running calls by others than their callers.
-        threads: the worker threads of handlers.
-        counts: counts of the calls.
-    """
-
-    running: dict[PreparedCall, trio.CancelScope]
-    endings: Endings
-    threads: ThreadPools
-    counts: CallCounts
 
 
 class HandlerCancelled(Exception):

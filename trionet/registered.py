@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import inspect
 import uuid
@@ -15,7 +14,15 @@ from .errors import MalformedRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["field_names", "has_own_constructor", "name_of_type", "register_type", "type_named", "why_unregistrable"]
+__all__ = [
+    "field_names",
+    "has_own_constructor",
+    "is_dataclass",
+    "name_of_type",
+    "register_type",
+    "type_named",
+    "why_unregistrable",
+]
 
 T = TypeVar("T")
 
@@ -81,7 +88,7 @@ def why_unregistrable(cls: Any) -> str | None:
     """Return why `cls` can't be registered; None if it can."""
     if not inspect.isclass(cls):
         return f"a {type(cls).__qualname__} is no class"
-    if dataclasses.is_dataclass(cls):
+    if is_dataclass(cls):
         try:
             inspect.signature(cls).bind(**dict.fromkeys(field_names(cls)))
         except (TypeError, ValueError):
@@ -98,4 +105,11 @@ def field_names(cls: type) -> tuple[str, ...]:
     """Return the names of the fields of a Struct or a dataclass."""
     if issubclass(cls, msgspec.Struct):
         return cls.__struct_fields__
-    return tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]  # it was registered
+    from dataclasses import fields  # it is imported already, where there is one
+
+    return tuple(field.name for field in fields(cls))  # type: ignore[arg-type]  # it was registered
+
+
+def is_dataclass(kind: type) -> bool:
+    """Return whether a class is a dataclass, as `dataclasses.is_dataclass` does, which few nodes import."""
+    return hasattr(kind, "__dataclass_fields__")

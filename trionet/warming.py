@@ -32,7 +32,6 @@ __all__ = ["warm_up"]
 
 _log = logging.getLogger(__name__)
 
-_CODEC_OF_HOSTS: Final = "idna"  # of the socket module
 _NODES: Final = 2
 """How many start, besides the one that calls them: each further one saves forked nodes ever less."""
 _LIMIT_S: Final = 5.0
@@ -50,7 +49,6 @@ def warm_up(
 
     Trio must not run yet. With `joins` they are a cluster.
     """
-    "localhost".encode(_CODEC_OF_HOSTS)
     telemetry = find_telemetry()
     usable_processors()
     cluster_agent.warm_up()

@@ -51,8 +51,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """What host names stand for; the test may change it."""
     known: dict[str, list[str]] = {}
 
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+    async def getaddrinfo(name: bytes, port: int, **_: Any) -> list[Any]:
         await trio.lowlevel.checkpoint()
+        host = name.decode()
         if host.replace(".", "").isdigit():
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
         if host not in known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import functools
 import types
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, Required
 
 import msgspec
 
+from trionet.registered import is_dataclass
 from trionet.user_code import attempt
 
 from .base import Converter, Misfit, WrongType, mismatch
@@ -85,7 +85,7 @@ def _of_class(annotation: Any, kind: Any, args: tuple[Any, ...]) -> Converter | 
 
 
 def _of_record(annotation: Any, kind: type) -> Converter | None:
-    if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
+    if issubclass(kind, msgspec.Struct) or is_dataclass(kind):
         return RecordConverter(annotation, kind, converter_for) if _is_known(annotation) else None
     if typing.is_typeddict(kind):
         return TypedDictConverter(annotation, kind, converter_for)

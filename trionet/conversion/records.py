@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import typing
@@ -89,15 +88,17 @@ class RecordConverter(_FieldsConverter):
                 _Field(field.name, field.encode_name, self._resolve(field.type), field.required)
                 for field in msgspec.structs.fields(self._annotation)
             )
+        from dataclasses import MISSING, fields  # it is imported already, where there is one
+
         hints = _hints_of(self._annotation)
         return tuple(
             _Field(
                 field.name,
                 field.name,
                 self._resolve(hints.get(field.name, Any)),
-                field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+                field.default is MISSING and field.default_factory is MISSING,
             )
-            for field in dataclasses.fields(self._kind)
+            for field in fields(self._kind)
             if field.init
         )
 

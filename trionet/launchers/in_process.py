@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,18 +16,19 @@ from .base import ObservedStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+    from typing import Protocol
 
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
+    class _Node(Protocol):
+        @property
+        def address(self) -> NodeAddress: ...
+
+
 __all__ = ["InProcessLauncher"]
 
 _log = limited_log(__name__)
-
-
-class _Node(Protocol):
-    @property
-    def address(self) -> NodeAddress: ...
 
 
 class InProcessLauncher:

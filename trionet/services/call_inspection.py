@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trionet.protocols.call_reports import MOST_CALLS
 
 from .base import rpc
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from trionet.call_tree import CallTree, CancelledCalls
 
-__all__ = ["CallInspection", "InspectedCalls"]
+    class InspectedCalls(Protocol):
+        """The running calls of a node; see `trionet.RunningCalls`."""
+
+        async def tree(self, *, within_s: float = ...) -> CallTree:
+            """Return the running calls of its cluster."""
+
+        async def cancel(self, call_id: str, *, within_s: float = ...) -> CancelledCalls:
+            """Cancel a running call of its cluster."""
+
+        def encoded_report(self, most: int = ..., *, with_ends: bool = ...) -> bytes:
+            """Return the report of its own calls."""
+
+        async def cancel_own(self, call_id: str) -> int:
+            """Cancel its own running calls with an id; return how many."""
+
+    class _HasCalls(Protocol):
+        @property
+        def calls(self) -> InspectedCalls: ...
 
 
-class InspectedCalls(Protocol):
-    """The running calls of a node; see `trionet.RunningCalls`."""
-
-    async def tree(self, *, within_s: float = ...) -> CallTree:
-        """Return the running calls of its cluster."""
-
-    async def cancel(self, call_id: str, *, within_s: float = ...) -> CancelledCalls:
-        """Cancel a running call of its cluster."""
-
-    def encoded_report(self, most: int = ..., *, with_ends: bool = ...) -> bytes:
-        """Return the report of its own calls."""
-
-    async def cancel_own(self, call_id: str) -> int:
-        """Cancel its own running calls with an id; return how many."""
-
-
-class _HasCalls(Protocol):
-    @property
-    def calls(self) -> InspectedCalls: ...
+__all__ = ["CallInspection"]
 
 
 class CallInspection:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -32,6 +32,7 @@ from .pinging import Pinging, Way
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
+    from typing import Protocol
 
     from trionet.transports.base import Endpoint
 
@@ -41,7 +42,18 @@ if TYPE_CHECKING:
     from .groups import Groups
     from .keys import Keys
 
-__all__ = ["Diagnosed", "Diagnosis", "next_ones"]
+    class Diagnosed(Protocol):
+        """The node of a `Diagnosis`."""
+
+        @property
+        def keys(self) -> Keys:
+            """The keys of its cluster."""
+
+        def figures(self) -> msgspec.Struct:
+            """Return its figures; see `NodeFigures`."""
+
+
+__all__ = ["Diagnosis", "next_ones"]
 
 _EXAMINE: Final = Remote(service="diagnosis", method="examine")
 _FIGURES: Final = Remote(service="diagnosis", method="figures")
@@ -57,17 +69,6 @@ _LAG_S: Final = 1.0
 _LAG_SAMPLE_S: Final = 0.05
 _LEAST_PING_S: Final = 0.5
 _TRIES: Final = 3
-
-
-class Diagnosed(Protocol):
-    """The node of a `Diagnosis`."""
-
-    @property
-    def keys(self) -> Keys:
-        """The keys of its cluster."""
-
-    def figures(self) -> msgspec.Struct:
-        """Return its figures; see `NodeFigures`."""
 
 
 class Diagnosis:

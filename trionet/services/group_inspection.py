@@ -6,7 +6,7 @@ Invariant: two nodes that hold the same members, rule and subset under a gid giv
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from trionet.codec import MESSAGEPACK
 
@@ -14,21 +14,22 @@ from .base import rpc
 from .group_rules import description_of
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from .groups import Groups
+
+    class _HasGroups(Protocol):
+        @property
+        def groups(self) -> Groups: ...
+
+    class _HasLocal(Protocol):
+        @property
+        def local(self) -> _HasGroups: ...
+
 
 __all__ = ["GroupInspection"]
 
 _DIGEST_BYTES: Final = 8
-
-
-class _HasGroups(Protocol):
-    @property
-    def groups(self) -> Groups: ...
-
-
-class _HasLocal(Protocol):
-    @property
-    def local(self) -> _HasGroups: ...
 
 
 class GroupInspection:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -36,6 +36,8 @@ from .rumor_inspection import RumorInspection
 from .sight import SightInspection
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from trionet.child_nodes import ChildNodes
     from trionet.config import NodeConfig
     from trionet.events import Event, Events
@@ -51,44 +53,44 @@ if TYPE_CHECKING:
     from .member import Member
     from .service_table import ServiceTable
 
-__all__ = ["Inspected", "Inspection"]
+    class Inspected(Protocol):
+        """The node of an `Inspection`."""
+
+        @property
+        def address(self) -> NodeAddress:
+            """Its address."""
+
+        @property
+        def config(self) -> NodeConfig:
+            """Its configuration."""
+
+        @property
+        def local(self) -> LocalServices:
+            """Its services."""
+
+        @property
+        def is_stopping(self) -> bool:
+            """Whether it is stopping."""
+
+        def members(self) -> list[Member]:
+            """Return the present members of its cluster."""
+
+        def statistics(self) -> msgspec.Struct:
+            """Return its figures; see `NodeStatistics`."""
+
+        @property
+        def calls(self) -> InspectedCalls:
+            """Its running calls."""
+
+        def events(self) -> Events:
+            """Return an iterator over its events from now on."""
+
+
+__all__ = ["Inspection"]
 
 _EVENTS_KEPT: Final = 256
 _MOST_SHOWN: Final = 10_000
 _MOST_CHARS: Final = 512
-
-
-class Inspected(Protocol):
-    """The node of an `Inspection`."""
-
-    @property
-    def address(self) -> NodeAddress:
-        """Its address."""
-
-    @property
-    def config(self) -> NodeConfig:
-        """Its configuration."""
-
-    @property
-    def local(self) -> LocalServices:
-        """Its services."""
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it is stopping."""
-
-    def members(self) -> list[Member]:
-        """Return the present members of its cluster."""
-
-    def statistics(self) -> msgspec.Struct:
-        """Return its figures; see `NodeStatistics`."""
-
-    @property
-    def calls(self) -> InspectedCalls:
-        """Its running calls."""
-
-    def events(self) -> Events:
-        """Return an iterator over its events from now on."""
 
 
 class Inspection(CallInspection, GroupInspection, MethodInspection, RumorInspection, SightInspection):

@@ -16,7 +16,7 @@ import trio
 from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, TemporarilyUnavailable, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
-from trionet.transports.sockaddrs import ip_of
+from trionet.transports.sockaddrs import ip_of, lookup_host
 from trionet.under_trio import check_under_trio
 
 __all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "Attempt", "resolved", "seed_addresses", "seek_others"]
@@ -101,7 +101,7 @@ async def resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
     is_complete = True
     for address in addresses:
         try:
-            infos = await trio.socket.getaddrinfo(address.ip, address.port, type=socket.SOCK_STREAM)
+            infos = await trio.socket.getaddrinfo(lookup_host(address.ip), address.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as exc:
             _log.warning("the seed %s has no address: %s", address, exc, extra=about(address))
             is_complete = False

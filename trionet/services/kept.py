@@ -17,7 +17,7 @@ A group keeps a thing by an entry of its replicated map. Invariants, for each ke
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -31,6 +31,7 @@ from .replicated import decode_entry, encode_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
+    from typing import Protocol
 
     from trionet.events import Event
     from trionet.identity import NodeAddress
@@ -39,46 +40,46 @@ if TYPE_CHECKING:
     from .groups import Groups
     from .replicated import Replicated
 
-__all__ = ["Kept", "KeptKind"]
+    class KeptKind(Protocol):
+        """A kind of things that groups keep.
+
+        Attributes:
+            prefix: the begin of its keys; the rest is a name.
+        """
+
+        prefix: str
+
+        def has_own(self, name: str) -> bool:
+            """Whether this node has a thing of that name which it has put by itself."""
+
+        def is_put(self, name: str) -> bool:
+            """Whether `put` has put the thing, and nothing has replaced or removed it since."""
+
+        def put(self, name: str, value: bytes) -> None:
+            """Put the thing, in place of any other; raise any exception if that is impossible."""
+
+        def get(self, name: str) -> Any:
+            """Return the reply to the call that has put the thing."""
+
+        def remove(self, name: str) -> None:
+            """Remove the thing if `is_put`."""
+
+        def drop(self, name: str) -> Any:
+            """Remove the thing, whoever has put it; return the reply to the call, or raise any exception."""
+
+        def stays(self, name: str) -> Any:
+            """Return the reply of `drop` for a thing that another group keeps."""
+
+        def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
+            """Return the event for a thing of the group `gid` that can't be put."""
+
+
+__all__ = ["Kept"]
 
 _log = limited_log(__name__)
 
 _NEW_S: Final = 10.0
 """After this time in a group with others, this node has all its entries: a few times longer than that takes."""
-
-
-class KeptKind(Protocol):
-    """A kind of things that groups keep.
-
-    Attributes:
-        prefix: the begin of its keys; the rest is a name.
-    """
-
-    prefix: str
-
-    def has_own(self, name: str) -> bool:
-        """Whether this node has a thing of that name which it has put by itself."""
-
-    def is_put(self, name: str) -> bool:
-        """Whether `put` has put the thing, and nothing has replaced or removed it since."""
-
-    def put(self, name: str, value: bytes) -> None:
-        """Put the thing, in place of any other; raise any exception if that is impossible."""
-
-    def get(self, name: str) -> Any:
-        """Return the reply to the call that has put the thing."""
-
-    def remove(self, name: str) -> None:
-        """Remove the thing if `is_put`."""
-
-    def drop(self, name: str) -> Any:
-        """Remove the thing, whoever has put it; return the reply to the call, or raise any exception."""
-
-    def stays(self, name: str) -> Any:
-        """Return the reply of `drop` for a thing that another group keeps."""
-
-    def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
-        """Return the event for a thing of the group `gid` that can't be put."""
 
 
 class Kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trionet.message import BUILT_IN, LOCAL
 from trionet.security.scopes import needed_scope
@@ -12,6 +12,7 @@ from .service_table import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Protocol
 
     from trionet.arguments import Method
     from trionet.router import Router
@@ -19,17 +20,16 @@ if TYPE_CHECKING:
     from .groups import Groups
     from .service_table import ServiceTable
 
+    class _HasGroups(Protocol):
+        @property
+        def groups(self) -> Groups: ...
+
+    class _HasLocal(Protocol):
+        @property
+        def local(self) -> _HasGroups: ...
+
+
 __all__ = ["MethodInspection"]
-
-
-class _HasGroups(Protocol):
-    @property
-    def groups(self) -> Groups: ...
-
-
-class _HasLocal(Protocol):
-    @property
-    def local(self) -> _HasGroups: ...
 
 
 class MethodInspection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,22 +15,23 @@ from .service_table import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from .code_trust import CodeTrust
     from .service_table import ServiceTable
 
-__all__ = ["PUT", "PUT_TEMPLATE", "Routes", "ServiceDescription", "Templates"]
+    class Templates(Protocol):
+        """The templates of a node."""
+
+        def register_template(self, name: str, template: Callable[[Any], Any]) -> object:
+            """Add a template to every group; see `Node.register_template`."""
+
+
+__all__ = ["PUT", "PUT_TEMPLATE", "Routes", "ServiceDescription"]
 
 PUT: Final = "routes/put"
 PUT_TEMPLATE: Final = "routes/put_template"
 """What code is for; see `CodeTrust`."""
-
-
-class Templates(Protocol):
-    """The templates of a node."""
-
-    def register_template(self, name: str, template: Callable[[Any], Any]) -> object:
-        """Add a template to every group; see `Node.register_template`."""
 
 
 @register_type

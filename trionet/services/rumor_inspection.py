@@ -5,7 +5,7 @@ Invariant: it counts nothing for itself. What it tells is in the rumor that the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -14,36 +14,36 @@ from trionet.errors import MalformedRequest
 from .base import rpc
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from trionet.replies import Spread
 
     from .arrivals import Arrival
 
-__all__ = ["InspectedGossip", "RumorInspection"]
+    class InspectedGossip(Protocol):
+        """The rumors of a node; see `Gossip`."""
+
+        def spread(self, gid: str, rumor_id: str) -> Spread:
+            """Return how far a rumor of the node is known to have come."""
+
+        def arrival(self, gid: str, rumor_id: str) -> Arrival | None:
+            """Return how a rumor came to the node."""
+
+        def arrivals(self, most: int) -> list[Arrival]:
+            """Return how its latest rumors came to the node."""
+
+    class _HasGossip(Protocol):
+        @property
+        def gossip(self) -> InspectedGossip: ...
+
+    class _HasLocal(Protocol):
+        @property
+        def local(self) -> _HasGossip: ...
+
+
+__all__ = ["RumorInspection"]
 
 _MOST_LISTED: Final = 256
-
-
-class InspectedGossip(Protocol):
-    """The rumors of a node; see `Gossip`."""
-
-    def spread(self, gid: str, rumor_id: str) -> Spread:
-        """Return how far a rumor of the node is known to have come."""
-
-    def arrival(self, gid: str, rumor_id: str) -> Arrival | None:
-        """Return how a rumor came to the node."""
-
-    def arrivals(self, most: int) -> list[Arrival]:
-        """Return how its latest rumors came to the node."""
-
-
-class _HasGossip(Protocol):
-    @property
-    def gossip(self) -> InspectedGossip: ...
-
-
-class _HasLocal(Protocol):
-    @property
-    def local(self) -> _HasGossip: ...
 
 
 class RumorInspection:

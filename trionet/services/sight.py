@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -22,11 +22,20 @@ from .heap import heap_bytes
 from .log_ring import LogRing
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from trionet.child_nodes import ChildNodes
     from trionet.router import Router
     from trionet.transports.base import Endpoint
 
     from .cluster_agent import ClusterAgent
+
+    class _Described(Protocol):
+        def status(self) -> dict[str, Any]: ...
+        def config(self) -> list[dict[str, Any]]: ...
+        def tags(self) -> dict[str, str]: ...
+        def statistics(self) -> dict[str, Any]: ...
+
 
 __all__ = ["MOST_VIEWED", "SightInspection"]
 
@@ -39,13 +48,6 @@ _MOST_RECORDS: Final = 100
 _MOST_CHARS: Final = 400
 
 _STATES: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
-
-
-class _Described(Protocol):
-    def status(self) -> dict[str, Any]: ...
-    def config(self) -> list[dict[str, Any]]: ...
-    def tags(self) -> dict[str, str]: ...
-    def statistics(self) -> dict[str, Any]: ...
 
 
 class SightInspection:

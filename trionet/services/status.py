@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -16,29 +16,30 @@ from .heap import heap_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from trionet.reloading import Reloading
     from trionet.router import Router
 
-__all__ = ["Lifecycle", "Status", "with_settings"]
+    class Lifecycle(Protocol):
+        """The node of a `Status`."""
+
+        @property
+        def address(self) -> NodeAddress:
+            """Its address."""
+
+        def stop(self) -> None:
+            """Begin to stop; repeated calls have no effect."""
+
+        @property
+        def reloading(self) -> Reloading:
+            """The files that it can read again."""
+
+        async def spawn(self, config: NodeConfig) -> NodeAddress:
+            """Start a child node, which ends with this one; return its address once it has booted."""
 
 
-class Lifecycle(Protocol):
-    """The node of a `Status`."""
-
-    @property
-    def address(self) -> NodeAddress:
-        """Its address."""
-
-    def stop(self) -> None:
-        """Begin to stop; repeated calls have no effect."""
-
-    @property
-    def reloading(self) -> Reloading:
-        """The files that it can read again."""
-
-    async def spawn(self, config: NodeConfig) -> NodeAddress:
-        """Start a child node, which ends with this one; return its address once it has booted."""
+__all__ = ["Status", "with_settings"]
 
 
 class Status:

@@ -10,7 +10,7 @@ there is none. It repeats nothing: what to do about a lost member is the caller'
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ from .gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
+    from typing import Protocol
 
     from trionet.codec import Codec
     from trionet.identity import SID, NodeAddress
@@ -31,21 +32,21 @@ if TYPE_CHECKING:
     from trionet.services.comm import Comm
     from trionet.transports.base import Request
 
-__all__ = ["Relaying", "Taker", "checked", "entries_of", "fitting", "size_of"]
+    class Taker(Protocol):
+        """Takes what becomes of a relayed call; members are named by their places."""
+
+        def take(self, place: int, answer: Any, *, is_asked_here: bool) -> None:
+            """Handle the answer of a member; `is_asked_here`: whether this node has asked it itself."""
+
+        def take_failure(self, place: int, error: TrionetError, *, is_asked_here: bool) -> None:
+            """Handle that there is no answer of a member."""
+
+
+__all__ = ["Relaying", "checked", "entries_of", "fitting", "size_of"]
 
 _ENTRY_BYTES: Final = 16
 _HEAD_BYTES: Final = 128
 """What surrounds the only answer of an item, at most."""
-
-
-class Taker(Protocol):
-    """Takes what becomes of a relayed call; members are named by their places."""
-
-    def take(self, place: int, answer: Any, *, is_asked_here: bool) -> None:
-        """Handle the answer of a member; `is_asked_here`: whether this node has asked it itself."""
-
-    def take_failure(self, place: int, error: TrionetError, *, is_asked_here: bool) -> None:
-        """Handle that there is no answer of a member."""
 
 
 class Relaying:

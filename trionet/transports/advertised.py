@@ -20,7 +20,7 @@ import trio
 from trionet.errors import ConfigError
 from trionet.identity import NodeAddress, is_loopback, is_unspecified
 
-from .sockaddrs import ip_of
+from .sockaddrs import ip_of, lookup_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +104,9 @@ async def ip_of_route(seeds: Iterable[NodeAddress], *, is_ipv6: bool) -> str:
     nearest = None
     for seed in seeds:
         try:
-            found = await trio.socket.getaddrinfo(seed.ip, seed.port, family=family, type=socket.SOCK_DGRAM)
+            found = await trio.socket.getaddrinfo(
+                lookup_host(seed.ip), seed.port, family=family, type=socket.SOCK_DGRAM
+            )
         except (OSError, UnicodeError):
             continue
         for *_, place in found:

@@ -50,13 +50,33 @@ if TYPE_CHECKING:
     from .datagrams import SourcedDatagrams
     from .shown import Pages
 
+    class Described(Protocol):
+        """The open links of a node."""
+
+        @property
+        def open(self) -> int:
+            """Their number."""
+
+        def described(self, most: int) -> dict[str, dict[str, Any]]:
+            """Return what at most `most` of them are, as plain data."""
+
+    class Lives(Protocol):
+        """Knows which nodes are proven to be alive: what their datagrams need before they are handled."""
+
+        def own(self) -> tuple[int, int] | None:
+            """Return this node's boot id, and the counter of its last datagram: its `Hello.life`."""
+            ...
+
+        def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
+            """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
+            ...
+
+
 __all__ = [
     "STOPPED",
-    "Described",
     "Endpoint",
     "Handler",
     "Links",
-    "Lives",
     "Network",
     "Request",
     "Sending",
@@ -185,17 +205,6 @@ class Transport(Protocol):
         """Return the calls and streams that have not ended."""
 
 
-class Described(Protocol):
-    """The open links of a node."""
-
-    @property
-    def open(self) -> int:
-        """Their number."""
-
-    def described(self, most: int) -> dict[str, dict[str, Any]]:
-        """Return what at most `most` of them are, as plain data."""
-
-
 class Links(Transport, Protocol):
     """Sends calls of one node over its links.
 
@@ -297,18 +306,6 @@ class Endpoint(Protocol):
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
-
-
-class Lives(Protocol):
-    """Knows which nodes are proven to be alive: what their datagrams need before they are handled."""
-
-    def own(self) -> tuple[int, int] | None:
-        """Return this node's boot id, and the counter of its last datagram: its `Hello.life`."""
-        ...
-
-    def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
-        """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
-        ...
 
 
 class Network(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -11,29 +11,30 @@ from trionet.trio_waits import Alarm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-__all__ = ["Clock", "TrioClock", "time_us"]
+    class Clock(Protocol):
+        """Gives one node the time, and wakes it."""
+
+        def now(self) -> float:
+            """Return the time in seconds; it never decreases."""
+
+        def unix_time(self) -> int:
+            """Return the seconds since 1970, by a clock that may go back; 0 where virtual time has no date."""
+
+        def wall_ms(self) -> int:
+            """Return the milliseconds since 1970, by a clock that may go back; in virtual time, since it began."""
+
+        def wake_at(self, when: float, action: Callable[[], None]) -> None:
+            """Call ``action()`` at `when`, in place of the last action set; ``math.inf`` is never."""
+
+
+__all__ = ["TrioClock", "time_us"]
 
 
 def time_us() -> int:
     """Return the microseconds since 1970, by a clock that may go back."""
     return time.time_ns() // 1000
-
-
-class Clock(Protocol):
-    """Gives one node the time, and wakes it."""
-
-    def now(self) -> float:
-        """Return the time in seconds; it never decreases."""
-
-    def unix_time(self) -> int:
-        """Return the seconds since 1970, by a clock that may go back; 0 where virtual time has no date."""
-
-    def wall_ms(self) -> int:
-        """Return the milliseconds since 1970, by a clock that may go back; in virtual time, those since it began."""
-
-    def wake_at(self, when: float, action: Callable[[], None]) -> None:
-        """Call ``action()`` at `when`, in place of the last action set; ``math.inf`` is never."""
 
 
 class TrioClock:

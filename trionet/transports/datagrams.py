@@ -10,7 +10,7 @@ import functools
 import ipaddress
 import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import trio
 
@@ -22,11 +22,35 @@ from trionet.nurseries import open_plain_nursery
 from trionet.trio_waits import Inputs
 
 from .readiness import wait_readable
+from .sockaddrs import lookup_host
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from typing import Protocol
 
-__all__ = ["Datagrams", "QueuedDatagrams", "SourcedDatagrams", "UDPDatagrams"]
+    class Datagrams(Protocol):
+        """A node's place on a network of datagrams."""
+
+        def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
+            """Send `data` to `to`, without a confirmation; return False where datagrams can't reach that address."""
+
+        async def serve(self, handle: Callable[[bytes], None]) -> None:
+            """Call ``handle(data)`` with each datagram, from any sender, until closed."""
+
+        def close(self) -> None:
+            """Send and receive nothing more."""
+
+    class SourcedDatagrams(Datagrams, Protocol):
+        """Datagrams whose sources are known."""
+
+        async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
+            """Call ``handle(data, source)`` with each datagram, and the address from which it came, until closed."""
+
+    class _Carry(Protocol):
+        def __call__(self, to: NodeAddress, data: bytes, /) -> None: ...
+
+
+__all__ = ["QueuedDatagrams", "UDPDatagrams"]
 
 _log = limited_log(__name__)
 
@@ -38,26 +62,6 @@ _READ_AT_ONCE: Final = 8
 """How many datagrams of a burst are handled before other tasks have their turn."""
 _MOST_KEPT: Final = 4096
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-
-
-class Datagrams(Protocol):
-    """A node's place on a network of datagrams."""
-
-    def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
-        """Send `data` to `to`, without a confirmation; return False where datagrams can't reach that address."""
-
-    async def serve(self, handle: Callable[[bytes], None]) -> None:
-        """Call ``handle(data)`` with each datagram, from any sender, until closed."""
-
-    def close(self) -> None:
-        """Send and receive nothing more."""
-
-
-class SourcedDatagrams(Datagrams, Protocol):
-    """Datagrams whose sources are known."""
-
-    async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
-        """Call ``handle(data, source)`` with each datagram, and the address from which it came, until closed."""
 
 
 class UDPDatagrams:
@@ -163,7 +167,7 @@ async def _receive(sock: socket.socket, receive: Callable[[int], T], handle: Cal
 
 
 def _bound(ip: str, port: int) -> socket.socket:
-    ((family, *_, sockaddr),) = socket.getaddrinfo(ip, port, type=socket.SOCK_DGRAM, flags=_NUMERIC)
+    ((family, *_, sockaddr),) = socket.getaddrinfo(lookup_host(ip), port, type=socket.SOCK_DGRAM, flags=_NUMERIC)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -232,17 +236,13 @@ class QueuedDatagrams:
         self._closed.set()
 
 
-class _Carry(Protocol):
-    def __call__(self, to: NodeAddress, data: bytes, /) -> None: ...
-
-
 @functools.lru_cache(maxsize=16_384)
 def _sockaddr(ip: str, port: int) -> tuple[Any, bool]:
     """Return the socket address, None if it is no destination; and whether it is IPv6."""
     try:
         # Only an interface, as in "fe80::1%eth0", needs the system.
         version = ipaddress.ip_address(ip).version
-        sockaddr = socket.getaddrinfo(ip, port, flags=_NUMERIC)[0][4] if "%" in ip else (ip, port)
+        sockaddr = socket.getaddrinfo(lookup_host(ip), port, flags=_NUMERIC)[0][4] if "%" in ip else (ip, port)
     except (ValueError, OSError):
         return None, False  # a host name: its resolution takes time
     return (sockaddr if port else None), version == 6  # noqa: PLR2004  IPv6

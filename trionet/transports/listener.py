@@ -10,7 +10,7 @@ import contextlib
 import errno
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -22,49 +22,48 @@ from trionet.log_limits import about, limited_log
 from .accepting import accept_all
 from .advertised import advertised_ip
 from .link.sockets import close_now
-from .sockaddrs import ip_of
+from .sockaddrs import ip_of, lookup_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from trionet.config import NodeConfig
 
-__all__ = ["Connection", "Listener", "RequestSession", "Session", "open_listener", "shared_listener"]
+    class Session(Protocol):
+        """The protocol of a connection, once known."""
+
+        @property
+        def idle_since(self) -> float | None:
+            """The time when it became idle, on Trio's clock; None during use."""
+
+        def abort(self) -> None:
+            """Close the socket at once, which ends all waits for it."""
+
+    class RequestSession(Session, Protocol):
+        """A session of requests."""
+
+        async def run(self) -> None:
+            """Serve until either side is done."""
+
+        @property
+        def unfinished_since(self) -> float | None:
+            """When the wait for its first request, or the rest of one, began, on Trio's clock; None without a wait."""
+
+    class Connection(RequestSession, Protocol):
+        """One accepted connection."""
+
+        def finish(self) -> None:
+            """Close it if it has no request in progress: the node is stopping."""
+
+
+__all__ = ["Listener", "open_listener", "shared_listener"]
 
 _log = limited_log(__name__)
 
 _BACKLOG = 1024
 _FILES_KEPT_FREE = 64
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
-
-
-class Session(Protocol):
-    """The protocol of a connection, once known."""
-
-    @property
-    def idle_since(self) -> float | None:
-        """The time when it became idle, on Trio's clock; None during use."""
-
-    def abort(self) -> None:
-        """Close the socket at once, which ends all waits for it."""
-
-
-class RequestSession(Session, Protocol):
-    """A session of requests."""
-
-    async def run(self) -> None:
-        """Serve until either side is done."""
-
-    @property
-    def unfinished_since(self) -> float | None:
-        """The beginning of the wait for its first request, or the rest of one, on Trio's clock; None without a wait."""
-
-
-class Connection(RequestSession, Protocol):
-    """One accepted connection."""
-
-    def finish(self) -> None:
-        """Close it if it has no request in progress: the node is stopping."""
 
 
 class Listener:
@@ -183,7 +182,9 @@ async def open_listener(config: NodeConfig) -> Listener:
     """
     wanted = NodeAddress(config.ip, config.port)
     try:
-        found = await trio.socket.getaddrinfo(config.ip, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = await trio.socket.getaddrinfo(
+            lookup_host(config.ip), config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
         sockaddrs = list(dict.fromkeys((family, place) for family, *_, place in found))
         listeners = [trio.SocketListener(sock) for sock in await _bound(sockaddrs, config.port)]
     except (OSError, UnicodeError) as exc:

@@ -8,24 +8,25 @@ are probably an attacker's.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Protocol
 
-__all__ = ["MOST", "MOST_PER_ADDRESS", "Stranger", "Strangers"]
+    class Stranger(Protocol):
+        """A connection of a peer that may be anybody."""
+
+        @property
+        def is_waiting(self) -> bool:
+            """Whether the peer is to send something."""
+
+
+__all__ = ["MOST", "MOST_PER_ADDRESS", "Strangers"]
 
 MOST: Final = 1024
 MOST_PER_ADDRESS: Final = 256
 """A hundred nodes of one machine may start at the same time."""
-
-
-class Stranger(Protocol):
-    """A connection of a peer that may be anybody."""
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the peer is to send something."""
 
 
 class Strangers:

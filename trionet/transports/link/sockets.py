@@ -17,6 +17,7 @@ import trio
 
 from trionet.forks import keep_from_forks
 from trionet.transports.readiness import wait_readable, wait_writable
+from trionet.transports.sockaddrs import lookup_host
 from trionet.trio_waits import Inputs
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ async def connect(node: NodeAddress) -> socket.socket:
     try:
         numeric = _numeric(node)
         if numeric is None:  # a name: several addresses, which are tried in turn
-            return plain_socket(await trio.open_tcp_stream(node.ip, node.port))
+            return plain_socket(await trio.open_tcp_stream(lookup_host(node.ip), node.port))
     except UnicodeError as exc:  # of the codec, or of Trio's, which accepts fewer names
         raise OSError(f"this is no name of a host: {exc}") from exc
     family, address = numeric
@@ -81,7 +82,9 @@ def _numeric(node: NodeAddress) -> tuple[int, Any] | None:
         socket.inet_pton(socket.AF_INET, node.ip)  # much faster than the general way below
         return socket.AF_INET, (node.ip, node.port)
     with suppress(socket.gaierror):
-        found = socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        found = socket.getaddrinfo(
+            lookup_host(node.ip), node.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
         return found[0][0], found[0][4]
     return None
 

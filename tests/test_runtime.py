@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from tests.node_processes import ROOT, clean_environment
 from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, arguments, open_node
 from trionet.transports.memory import MemoryFabric
 from trionet.warming import warm_up
@@ -117,3 +120,33 @@ def test_where_no_node_can_run_a_warm_up_is_given_up(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("trionet.transports.network.TCPNetwork.open_endpoint", refuse)
     assert not warm_up()
+
+
+@pytest.mark.slow
+def test_a_node_at_rest_has_imported_only_what_most_nodes_need() -> None:
+    """Its memory depends on that, and is not tested itself."""
+    code = (
+        "import sys, trio, trionet.cli.node\n"
+        "from trionet.config import NodeConfig\n"
+        "from trionet.runtime import open_node\n"
+        "async def main():\n"
+        "    async with open_node(NodeConfig(join=[])):\n"
+        "        print(*sys.modules)\n"
+        "trio.run(main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    ours = ("group", "launchers.built_in", "policy", "running_calls", "templates", "transports.http", "transports.web")
+    theirs = (
+        "asyncio",
+        "cryptography",
+        "dataclasses",
+        "encodings.idna",
+        "httpx",
+        "hypercorn",
+        "json",
+        "quart",
+        "tomllib",
+    )
+    assert not {*(f"trionet.{name}" for name in ours), *theirs} & set(done.stdout.split())

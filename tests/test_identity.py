@@ -1,10 +1,13 @@
 import hashlib
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.node_processes import ROOT, clean_environment
 from tests.samples import COLLIDING
 from trionet import ConfigError, MalformedRequest, NodeAddress, NodeConfig, SIDCollision
 from trionet.identity import (
@@ -305,3 +308,26 @@ def test_a_name_that_is_refused_is_called_what_it_is() -> None:
 )
 def test_loopback_is_what_this_machine_alone_can_reach(ip: str, expected: bool) -> None:
     assert is_loopback(ip) is expected
+
+
+@pytest.mark.slow
+def test_a_name_beyond_ascii_is_refused_while_no_descriptor_is_free_to_import_its_codec() -> None:
+    code = (
+        "import resource\n"
+        "from trionet.errors import ConfigError\n"
+        "from trionet.identity import checked_host\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))\n"
+        "try:\n"
+        "    print(checked_host('\\xe4.example', 'ip'))\n"
+        "except ConfigError as exc:\n"
+        "    print(ascii(exc.text))\n"
+        "print(checked_host('A.example', 'ip'))\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+        "print(checked_host('\\xe4.example', 'ip'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    refusal = ascii("ip is an IP address or a host name, not '\xe4.example'")
+    assert done.stdout.splitlines() == [refusal, "a.example", "xn--4ca.example"]

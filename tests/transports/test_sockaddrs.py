@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trionet.transports.sockaddrs import ip_of
+from trionet.transports.sockaddrs import ip_of, lookup_host
 
 LOOPBACK = next(iter(socket.if_nameindex()))
 
@@ -25,3 +25,18 @@ LOOPBACK = next(iter(socket.if_nameindex()))
 )
 def test_a_link_local_address_has_the_name_of_its_interface(sockaddr: Any, ip: str) -> None:
     assert ip_of(sockaddr) == ip
+
+
+@pytest.mark.parametrize(
+    ("host", "given"),
+    [
+        ("127.0.0.1", b"127.0.0.1"),
+        ("fe80::1%eth0", b"fe80::1%eth0"),
+        ("a.example", b"a.example"),
+        ("ä.example", "ä.example"),
+    ],
+)
+def test_a_host_is_looked_up_without_the_codec_of_international_names_unless_it_has_such_a_name(
+    host: str, given: str | bytes
+) -> None:
+    assert lookup_host(host) == given

@@ -18,6 +18,7 @@ import trionet
 from tests.launchers.families import Family, marked_family
 from tests.launchers.loud import LOUD
 from tests.node_processes import ROOT
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S, is_listening, wait_until
 from trionet import NodeAddress, NodeConfig, Remote, open_node
 from trionet.cli.main import main
@@ -99,15 +100,6 @@ async def test_a_node_runs_without_any_streams_and_is_stopped(family: Family, co
             process.kill()
             raise
         assert await process.wait() in (0, 130)  # it may still have been starting
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 @pytest.mark.parametrize(

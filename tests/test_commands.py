@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.commands import Done, free_port, run
+from tests.commands import Done, run
 from tests.node_processes import PROBE, ROOT, clean_environment, launch, wait_ready
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S
 from trionet import NodeConfig
 from trionet.cli.frame import Command

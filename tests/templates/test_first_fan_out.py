@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.serving import serving
 from tests.transports.link.ends import HandPeer, listen
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CallTimeout, Group, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, rpc
@@ -211,26 +212,14 @@ async def test_the_deadline_of_the_caller_is_that_of_a_call_that_has_waited(
     assert 30 < call.timeout_s <= 60
 
 
-@contextmanager
-def resetting(nursery: trio.Nursery) -> Generator[NodeAddress]:
-    """A peer that resets each connection once it has got something."""
-
-    async def reset(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stream.socket.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        sock.setblocking(False)
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        nursery.start_soon(trio.serve_listeners, reset, [listener])
-        yield NodeAddress(*sock.getsockname())
+async def reset(stream: trio.SocketStream) -> None:
+    """Be a peer that resets each connection once it has got something."""
+    await stream.receive_some()
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-async def test_a_peer_that_resets_the_connection_is_a_definite_error(
-    start_node: StartNode, nursery: trio.Nursery
-) -> None:
-    with resetting(nursery) as address:
+async def test_a_peer_that_resets_the_connection_is_a_definite_error(start_node: StartNode) -> None:
+    async with serving(reset) as address:
         _, group, nodes = await group_of(start_node, 1, address)
         replies = await group.comm.send(["five"], ECHO)
         assert replies.values == {nodes[0].sid: "five"}

@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.ports import free_port
 from tests.transports.link.ends import (
     HandPeer,
     Hold,
@@ -151,13 +152,9 @@ async def test_a_caller_that_gives_up_while_the_link_is_made_spoils_it_for_nobod
     assert [frame.method for frame in made[0].seen if isinstance(frame, CallFrame)] == ["patient"]
 
 
-async def test_nobody_there_is_told_to_all_who_wait_and_tried_again_for_the_next(
-    start: Start, nursery: trio.Nursery
-) -> None:
+async def test_nobody_there_is_told_to_all_who_wait_and_tried_again_for_the_next(start: Start) -> None:
     node, unreachable = await start(), list[NodeUnreachable]()
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    address = NodeAddress(*listener.socket.getsockname())
-    await listener.aclose()
+    address = NodeAddress("127.0.0.1", free_port())
 
     async def ask() -> None:
         with pytest.raises(NodeUnreachable, match=f"no connection to {address}") as caught:

@@ -18,7 +18,7 @@ import trio
 import trionet
 from tests.clusters import open_cluster
 from tests.test_values_in_calls import open_nodes, over_each_transport
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_S, wait_until
 from trionet import (
     CallTimeout,
     EmptyGroup,
@@ -520,7 +520,7 @@ async def test_a_handler_calls_by_method_under_its_own_deadline() -> None:
     async with open_node() as one, open_node() as other:
         await other.local.routes.put(Counter())
         await one.local.routes.put(Front(one, other))
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE_S):
             assert await one.call(one, Front.add, 5) == 5
         with trio.move_on_after(0.05):
             await one.call(one, Front.sleep)

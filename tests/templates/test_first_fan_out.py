@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.serving import serving
 from tests.transports.link.ends import HandPeer, listen
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import CallTimeout, Group, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, rpc
+from trionet import CallTimeout, Group, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, Replies, rpc
 from trionet.protocols.link.frames import CallFrame
 from trionet.transports.link.sockets import connect
 
@@ -149,12 +149,16 @@ async def test_calls_that_wait_for_a_connection_are_shown_and_end_with_their_cal
 
 async def test_at_the_deadline_of_a_partial_result_a_member_without_a_connection_is_late(start_node: StartNode) -> None:
     with silent() as address:
-        caller, group, nodes = await group_of(start_node, 1, address)
-        with trio.move_on_after(0.3):
-            replies = await group.options(partial=True, service="echo").call(Echo.echo, "five")
+        replies = Replies[str]({}, {})
+        for deadline_s in (0.3, 2, 8, 32):  # a busy machine needs some time even for the one that answers
+            caller, group, nodes = await group_of(start_node, 1, address)
+            with trio.move_on_after(deadline_s):
+                replies = await group.options(partial=True, service="echo").call(Echo.echo, "five")
+            assert type(replies.errors.pop(address.sid)) is CallTimeout
+            assert connecting(caller) == 0
+            if not replies.errors:
+                break
         assert replies.values == {nodes[0].sid: "five"}
-        assert [type(error) for error in replies.errors.values()] == [CallTimeout]
-        assert connecting(caller) == 0
 
 
 async def test_with_enough_values_no_connection_is_waited_for(start_node: StartNode) -> None:

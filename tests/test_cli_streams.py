@@ -90,7 +90,9 @@ def test_what_was_asked_for_and_cannot_be_written_is_told_by_the_status(argument
     assert [" INFO " in line for line in err.splitlines()].count(False) == 1
 
 
-@pytest.mark.parametrize("arguments", [SEARCH, SEED, TEST, "--help"])
+@pytest.mark.parametrize(
+    "arguments", [SEARCH, "--help", *(pytest.param(one, marks=pytest.mark.soak) for one in (SEED, TEST))]
+)
 def test_a_reader_that_has_gone_is_no_failure(arguments: str) -> None:
     command = f"({sys.executable} -m trionet {arguments}; echo $? >&2) | true"
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)

@@ -202,7 +202,14 @@ async def test_a_python_that_does_not_know_its_program_starts_no_other(monkeypat
 # -------------------------------------------------------------------------------------------------- what may be missing
 
 
-@pytest.mark.parametrize("redirect", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize(
+    "redirect",
+    [
+        "<&- >&- 2>&-",
+        ">/dev/full 2>/dev/full",
+        *(pytest.param(one, marks=pytest.mark.soak) for one in ("2>&-", ">&-", "<&-")),
+    ],
+)
 def test_streams_that_are_closed_or_full_do_not_keep_a_child_from_printing(tmp_path: Path, redirect: str) -> None:
     run(tmp_path, redirect=redirect)
 

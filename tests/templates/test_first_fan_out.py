@@ -147,6 +147,17 @@ async def test_calls_that_wait_for_a_connection_are_shown_and_end_with_their_cal
         assert outcomes(caller) == {"ok": 1, "cancelled": 2}
 
 
+async def mute(nursery: trio.Nursery) -> tuple[NodeAddress, list[HandPeer]]:
+    """Have a peer that answers no call; return its address, and its end of each link."""
+    peers = list[HandPeer]()
+
+    async def behave(peer: HandPeer) -> None:
+        peers.append(peer)
+        await peer.wait_closed()
+
+    return await listen(nursery, behave), peers
+
+
 async def test_at_the_deadline_of_a_partial_result_a_member_without_a_connection_is_late(start_node: StartNode) -> None:
     with silent() as address:
         replies = Replies[str]({}, {})
@@ -170,13 +181,7 @@ async def test_with_enough_values_no_connection_is_waited_for(start_node: StartN
 
 
 async def test_a_call_is_not_sent_once_its_caller_has_left(start_node: StartNode, nursery: trio.Nursery) -> None:
-    go_on, peers = trio.Event(), list[HandPeer]()
-
-    async def behave(peer: HandPeer) -> None:
-        peers.append(peer)
-        await peer.wait_closed()
-
-    address = await listen(nursery, behave)
+    go_on, (address, peers) = trio.Event(), await mute(nursery)
     caller, group, _ = await group_of(start_node, 0, address)
     dial = caller._endpoint.links._connected  # type: ignore[union-attr]  # noqa: SLF001
 
@@ -199,13 +204,8 @@ async def test_a_call_is_not_sent_once_its_caller_has_left(start_node: StartNode
 async def test_the_deadline_of_the_caller_is_that_of_a_call_that_has_waited(
     start_node: StartNode, nursery: trio.Nursery
 ) -> None:
-    peers = list[HandPeer]()
-
-    async def behave(peer: HandPeer) -> None:
-        peers.append(peer)
-        await peer.wait_closed()
-
-    _, group, _ = await group_of(start_node, 0, await listen(nursery, behave))
+    address, peers = await mute(nursery)
+    _, group, _ = await group_of(start_node, 0, address)
     with trio.move_on_after(60):
         async with trio.open_nursery() as calls:
             calls.start_soon(group.comm.send, ["five"], ECHO)
@@ -246,13 +246,8 @@ async def test_a_call_that_cannot_be_sent_at_once_when_connected_is_sent_in_a_ta
 async def test_a_call_whose_deadline_is_over_when_connected_is_not_sent(
     start_node: StartNode, nursery: trio.Nursery
 ) -> None:
-    peers = list[HandPeer]()
-
-    async def behave(peer: HandPeer) -> None:
-        peers.append(peer)
-        await peer.wait_closed()
-
-    _, group, _ = await group_of(start_node, 0, await listen(nursery, behave))
+    address, peers = await mute(nursery)
+    _, group, _ = await group_of(start_node, 0, address)
     for late_s in (0.0, 0.05):
         with trio.move_on_at(trio.current_time() - late_s) as scope:
             await group.comm.send(["five"], ECHO)

@@ -31,7 +31,7 @@ def test_a_sound_log_server_is_valid() -> None:
 
 @pytest.mark.parametrize("fault", KAFKA)
 def test_a_broken_log_server_is_caught(fault: str) -> None:
-    results = results_of("kafka", "kafka", fault)
+    results = results_of("kafka", "kafka", fault, time_limit_s=2.0)
     assert results["valid?"] is False
     assert fault in results["workload"]["bad-error-types"]
     assert results["workload"]["errors"][fault]["count"] >= 1

@@ -271,13 +271,14 @@ def _whole(script: Script, make_key: MakeKey) -> Connection:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_key", KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("losses", [1, pytest.param(3, marks=pytest.mark.soak)])
 def test_a_call_with_a_definite_error_never_arrived_whichever_byte_the_connection_is_cut_at(
-    make_key: MakeKey,
+    make_key: MakeKey, losses: int
 ) -> None:
     total = _whole(_short, make_key).accepted_bytes
     errors = set[type]()
     for cut_at in range(total):
-        for lost in (0, 0.5, 1):
+        for lost in [(cut_at + number) % 3 / 2 for number in range(losses)]:
             for end in _cut(_short, make_key, cut_at, lost).ends:
                 errors |= {type(call.answer) for call in end.answered if isinstance(call.answer, Exception)}
     assert errors == {NodeUnreachable, ConnectionLost}

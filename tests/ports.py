@@ -12,6 +12,7 @@ from typing import Final
 __all__ = ["free_port"]
 
 _FIRST: Final = 20_000
+_END: Final = 32_768
 _WORKERS: Final = 16
 _IPV4_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -19,9 +20,10 @@ _IPV4_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 def _end() -> int:
     """Return the first of the ports that the system gives to those who ask for any free one."""
     try:
-        return int(_IPV4_RANGE.read_text(encoding="ascii").split()[0])
+        end = int(_IPV4_RANGE.read_text(encoding="ascii").split()[0])
     except FileNotFoundError:  # not Linux
-        return 49_152
+        end = _END
+    return end if end > _FIRST + 100 * _WORKERS else _END  # where it gives all, one that is free is probably so later
 
 
 def _own_ports() -> range:

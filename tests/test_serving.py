@@ -77,14 +77,23 @@ def test_no_test_serves_in_any_other_way() -> None:
     assert found == BY_THEMSELVES
 
 
+@pytest.mark.parametrize(("given", "end"), [("40000\t60999\n", 40_000), ("1024\t65535\n", 32_768), (None, 32_768)])
+def test_free_ports_are_below_those_that_the_system_gives_if_it_leaves_some(
+    given: str | None, end: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "_IPV4_RANGE", tmp_path / "range")
+    if given is not None:
+        (tmp_path / "range").write_text(given, encoding="ascii")
+    assert ports._end() == end  # noqa: SLF001
+
+
 def test_free_ports_are_none_that_the_system_gives_and_nobody_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [free_port(2) for _ in range(20)]
     assert len({*found, *(port + 1 for port in found)}) == 40
     for port in (found[0], found[0] + 1):
         with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match="in use"):
             socket.create_server(("127.0.0.1", port))
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        assert given.getsockname()[1] > max(found) + 1
+    assert max(found) + 1 < ports._end()  # noqa: SLF001
     of_workers = list[int]()
     for number in range(3):
         monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")

@@ -7,14 +7,13 @@ import io
 import json
 import logging
 import os
-import socket
 from typing import Any, NamedTuple
 
 import pytest
 
 from trionet.cli.main import main
 
-__all__ = ["Done", "free_port", "run"]
+__all__ = ["Done", "run"]
 
 
 class Done(NamedTuple):
@@ -70,11 +69,3 @@ def run(*words: str, width: int | None = None, **environment: str) -> Done:
         finally:
             log.setLevel(level)
     return Done(ended.value.code or 0, out.getvalue(), err.getvalue())
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens, probably."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

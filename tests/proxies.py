@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trionet import NodeAddress
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+    from trionet import NodeAddress
 
 __all__ = ["Proxy", "open_proxy"]
 
@@ -25,8 +27,7 @@ class Proxy:
         change: applied to all that those who connect send.
     """
 
-    def __init__(self, target: NodeAddress, port: int = 0) -> None:
-        self._port = port
+    def __init__(self, target: NodeAddress) -> None:
         self.target = target
         self.address = target
         self.sent = b""
@@ -34,26 +35,18 @@ class Proxy:
         self.change: Callable[[bytes], bytes] = lambda data: data
         self._others: list[trio.SocketStream] = []
 
-    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with trio.open_nursery() as nursery:
-            (listener,) = await trio.open_tcp_listeners(self._port, host="127.0.0.1")
-            self.address = NodeAddress("127.0.0.1", listener.socket.getsockname()[1])
-            task_status.started()
-            await trio.serve_listeners(self._forward, [listener], handler_nursery=nursery)
-
-    async def _forward(self, stream: trio.SocketStream) -> None:
-        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            async with (
-                stream,
-                await trio.open_tcp_stream(self.target.ip, self.target.port) as other,
-                trio.open_nursery() as nursery,
-            ):
-                self._others.append(other)
-                nursery.start_soon(self._copy, other, stream, nursery.cancel_scope)
-                async for data in stream:
-                    self.sent += data
-                    await other.send_all(self.change(bytes(data)))
-                await other.send_eof()
+    async def forward(self, stream: trio.SocketStream) -> None:
+        """Pass on what comes by one connection, until a side ends it."""
+        async with (
+            await trio.open_tcp_stream(self.target.ip, self.target.port) as other,
+            trio.open_nursery() as nursery,
+        ):
+            self._others.append(other)
+            nursery.start_soon(self._copy, other, stream, nursery.cancel_scope)
+            async for data in stream:
+                self.sent += data
+                await other.send_all(self.change(bytes(data)))
+            await other.send_eof()
 
     async def cut(self, last: bytes) -> None:
         """End all connections; the target is sent these bytes before."""
@@ -64,18 +57,15 @@ class Proxy:
         self._others.clear()
 
     async def _copy(self, source: trio.SocketStream, to: trio.SocketStream, scope: trio.CancelScope) -> None:
-        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            async for data in source:
-                self.answered += data
-                await to.send_all(data)
+        async for data in source:
+            self.answered += data
+            await to.send_all(data)
         scope.cancel()
 
 
 @asynccontextmanager
 async def open_proxy(target: NodeAddress, port: int = 0) -> AsyncGenerator[Proxy]:
     """Run a proxy, on a free port or this one, for as long as the block lasts."""
-    async with trio.open_nursery() as nursery:
-        proxy = Proxy(target, port)
-        await nursery.start(proxy.serve)
+    proxy = Proxy(target)
+    async with serving(proxy.forward, port) as proxy.address:
         yield proxy
-        nursery.cancel_scope.cancel()

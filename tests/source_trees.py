@@ -12,10 +12,11 @@ __all__ = ["PACKAGE", "parse_package"]
 PACKAGE = Path(trionet.__file__).parent
 
 
-def parse_package() -> dict[Path, ast.Module]:
-    """Return the tree of each module of the package, by its file.
+def parse_package(word: str = "") -> dict[Path, ast.Module]:
+    """Return the tree of each module of the package that contains this word, by its file.
 
     They take a second to make and a million objects, which every later garbage collection visits: a test module has
     them in a fixture, and never at its import.
     """
-    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+    return {path: ast.parse(text) for path, text in texts.items() if word in text}

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.children import child, reset_signals
+from tests.waiting import DEADLINE_S, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +37,29 @@ def state_of(pid: int) -> str:
     """Return the state of a process, such as Z for one that has ended; nothing when it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+WITHOUT_ITS_FIRST_THREAD = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_process_runs_until_its_last_thread_has_ended() -> None:
+    until = time.monotonic() + DEADLINE_S
+    with child([sys.executable, "-c", WITHOUT_ITS_FIRST_THREAD]) as process:
+        while state_of(process.pid) != "Z":
+            assert time.monotonic() < until
+        assert is_running(process.pid)
+        assert process.poll() is None
+        process.kill()
+        while is_running(process.pid):
+            assert time.monotonic() < until
+        assert process.poll() == -signal.SIGKILL
 
 
 @pytest.mark.slow

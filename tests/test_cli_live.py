@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.commands import free_port, run
+from tests.commands import run
 from tests.node_processes import ROOT, NodeProcess, clean_environment, launch, wait_ready
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S, is_running
 from trionet import NodeAddress, NodeConfig, NodeUnreachable
 from trionet.cli.datagram_pings import resolved_node

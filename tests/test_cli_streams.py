@@ -18,6 +18,7 @@ import trionet
 from tests.launchers.families import Family, marked_family
 from tests.launchers.loud import LOUD
 from tests.node_processes import ROOT
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S, is_listening, wait_until
 from trionet import NodeAddress, NodeConfig, Remote, open_node
 from trionet.cli.main import main
@@ -53,8 +54,20 @@ def shown_by(arguments: str) -> str:
     return run(arguments)[1]
 
 
-@pytest.mark.parametrize("arguments", [SEARCH, SEED, TEST, "--version"])
-@pytest.mark.parametrize("redirect", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-", "2>/dev/full"])
+ALL_MISSING, FULL_ERROR = "<&- >&- 2>&-", "2>/dev/full"
+MISSING = [
+    pytest.param(
+        arguments,
+        redirect,
+        # The search has processes of its own, with the same streams; for the others these two redirections do.
+        marks=[] if arguments == SEARCH or redirect in {ALL_MISSING, FULL_ERROR} else [pytest.mark.soak],
+    )
+    for arguments in (SEARCH, SEED, TEST, "--version")
+    for redirect in ("2>&-", ">&-", "<&-", ALL_MISSING, FULL_ERROR)
+]
+
+
+@pytest.mark.parametrize(("arguments", "redirect"), MISSING)
 def test_a_command_works_whichever_streams_are_missing(arguments: str, redirect: str) -> None:
     expected = shown_by(arguments)
     status, out, err = run(arguments, redirect)
@@ -77,7 +90,9 @@ def test_what_was_asked_for_and_cannot_be_written_is_told_by_the_status(argument
     assert [" INFO " in line for line in err.splitlines()].count(False) == 1
 
 
-@pytest.mark.parametrize("arguments", [SEARCH, SEED, TEST, "--help"])
+@pytest.mark.parametrize(
+    "arguments", [SEARCH, "--help", *(pytest.param(one, marks=pytest.mark.soak) for one in (SEED, TEST))]
+)
 def test_a_reader_that_has_gone_is_no_failure(arguments: str) -> None:
     command = f"({sys.executable} -m trionet {arguments}; echo $? >&2) | true"
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
@@ -99,15 +114,6 @@ async def test_a_node_runs_without_any_streams_and_is_stopped(family: Family, co
             process.kill()
             raise
         assert await process.wait() in (0, 130)  # it may still have been starting
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import os
 import pty
 import re
 import signal
-import socket
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from tests.launchers.families import Family, marked_family
+from tests.ports import free_port
 from tests.running_up import Start, open_ups
 from tests.waiting import DEADLINE_S, is_listening, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote, TrionetError, open_node
@@ -78,26 +78,11 @@ async def test_a_signal_stops_all_nodes_with_status_0_and_nothing_said(
 
 
 async def test_ports_count_up_from_the_first(up: Start) -> None:
-    with two_free_ports() as first:
-        command = up("2", "--json", "--port-from", str(first))
-        assert [address.port for address in await command.addresses()] == [first, first + 1]
-        command.process.terminate()
-        assert await command.wait() == 0
-
-
-@contextmanager
-def two_free_ports() -> Generator[int]:
-    """Give the first of two ports that stay bound, but are not listened on, so that nobody else gets them."""
-    with ExitStack() as stack:
-        for first in range(20_000, 30_000, 2):
-            with suppress(OSError):
-                for port in (first, first + 1):
-                    bound = stack.enter_context(socket.socket())
-                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    bound.bind(("127.0.0.1", port))
-                yield first
-                return
-    raise AssertionError("there are no free ports")
+    first = free_port(2)
+    command = up("2", "--json", "--port-from", str(first))
+    assert [address.port for address in await command.addresses()] == [first, first + 1]
+    command.process.terminate()
+    assert await command.wait() == 0
 
 
 async def test_a_node_that_does_not_boot_is_one_line_and_status_1_and_the_others_are_stopped(

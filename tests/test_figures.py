@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trionet
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_S, wait_until
 from trionet.call_counts import MOST_SETS, OTHER, OUTCOMES, CallCounts
 from trionet.histograms import (
     AT,
@@ -85,6 +85,10 @@ def oven_at(node: NodeAddress, method: str) -> trionet.Remote:
     return trionet.Remote(node=node, service="oven", method=method)
 
 
+def expire(scope: trio.CancelScope) -> None:
+    scope.deadline = trio.current_time()
+
+
 @pytest.mark.parametrize("is_own", [False, True], ids=["of another node", "of itself"])
 async def test_each_call_counts_once_with_its_outcome_at_both_ends(start_node: StartNode, is_own: bool) -> None:
     there = await start_node()
@@ -102,13 +106,13 @@ async def test_each_call_counts_once_with_its_outcome_at_both_ends(start_node: S
         with suppress(trionet.RemoteError):
             async with comm.stream([loaves], oven_at(there.address, "serve")) as items:
                 assert [loaf async for loaf in items] == list(range(loaves))
-    with trio.move_on_after(0.01):
-        await comm.send([], oven_at(there.address, "wait"))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(comm.send, [], oven_at(there.address, "wait"))
+    for end in (expire, trio.CancelScope.cancel):
         oven.has_begun = trio.Event()
-        await oven.has_begun.wait()
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + DEADLINE_S
+            nursery.start_soon(comm.send, [], oven_at(there.address, "wait"))
+            await oven.has_begun.wait()
+            end(nursery.cancel_scope)
     kinds = [(method, outcome) for method in ("bake", "roast", "steam") for outcome in ("ok", "error", "refused")]
     expected = Counter([*kinds, ("serve", "ok"), ("serve", "error"), ("wait", "timeout"), ("wait", "cancelled")])
     assert outcomes(here.figures().calls_made) == expected

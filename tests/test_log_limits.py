@@ -6,7 +6,6 @@ import ast
 import logging
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,15 +13,13 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-import trionet
+from tests.source_trees import PACKAGE, parse_package
 from trionet.log_limits import LINES_PER_PEER, LINES_PER_REASON, WINDOW_S, LineLimits, about, limited_log, log_often
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trio.testing import MockClock
-
-PACKAGE = Path(trionet.__file__).parent
 
 # ------------------------------------------------------------------------------------------------------------ the rule
 
@@ -291,15 +288,15 @@ OF_NOBODY = {
 LEVELS = {"info", "warning", "error", "exception", "critical", "log"}
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+def modules(word: str) -> Iterator[tuple[str, ast.Module]]:
+    for path, tree in parse_package(word).items():
+        yield path.relative_to(PACKAGE).as_posix(), tree
 
 
 def test_every_module_that_logs_has_a_limited_log() -> None:
     loggers = {
         name
-        for name, tree in modules()
+        for name, tree in modules("getLogger")
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "getLogger"
     }
@@ -316,7 +313,7 @@ def of_somebody(extra: ast.expr) -> bool:
 
 def test_every_line_says_whom_it_is_about() -> None:
     silent, places = set(), 0
-    for name, tree in modules():
+    for name, tree in modules("_log."):
         if name in UNLIMITED:
             continue
         for node in ast.walk(tree):

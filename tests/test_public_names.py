@@ -41,7 +41,8 @@ def _defined_names(tree: ast.Module) -> set[str]:
 
 def _imports(tree: ast.Module) -> list[ast.ImportFrom]:
     """Return the imports of a module at run time; for the package also those that it makes late."""
-    is_lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in ast.walk(tree))
+    own = [*tree.body, *(node for block in tree.body if isinstance(block, ast.If) for node in block.body)]
+    is_lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in own)
     statements = ast.walk(tree) if is_lazy else tree.body
     return [statement for statement in statements if isinstance(statement, ast.ImportFrom)]
 

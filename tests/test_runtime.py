@@ -94,13 +94,13 @@ def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open(
 
     inspected = arguments._plan_of  # noqa: SLF001  a look inside
     inspected.cache_clear()
-    opened, threads = os.listdir("/dev/fd"), threading.active_count()
+    opened, threads = os.listdir("/dev/fd"), threading.enumerate()
     caplog.set_level("INFO", "trionet")
     assert warm_up(joins=joins)
     assert ("has joined the cluster" in caplog.text) is joins
     assert "leaves" not in caplog.text  # that would take a while
     assert len(os.listdir("/dev/fd")) == len(opened)
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= set(threads)  # one that Trio has kept from before may end meanwhile
     misses = inspected.cache_info().misses
     assert misses > 0
     trio.run(be_called)
@@ -108,10 +108,10 @@ def test_nodes_after_a_warm_up_inspect_nothing_more_and_it_leaves_nothing_open(
 
 
 def test_a_warm_up_that_takes_too_long_is_given_up_and_leaves_nothing_open() -> None:
-    opened, threads = os.listdir("/dev/fd"), threading.active_count()
+    opened, threads = os.listdir("/dev/fd"), threading.enumerate()
     assert not warm_up(limit_s=0.001, joins=True)
     assert len(os.listdir("/dev/fd")) == len(opened)
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= set(threads)
 
 
 def test_where_no_node_can_run_a_warm_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

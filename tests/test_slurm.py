@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from tests.launchers.families import marked_family
-from tests.launchers.ssh_server import free_port
 from tests.node_processes import ROOT, clean_environment
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import NodeAddress, NodeConfig, Remote, TrionetError, open_node
 
@@ -129,15 +129,10 @@ async def tags_of_members(node: Node, address: NodeAddress) -> dict[NodeAddress,
     return {member.node: member.tags for member in members if member.status == "alive"}
 
 
-def two_ports() -> int:
-    """Return a port of which the next one was free, too, on all machines."""
-    return free_port() & ~1 or 20_000
-
-
 async def test_the_tasks_become_one_cluster_with_a_key_and_leave_it_before_the_time_limit(
     family: Family, tmp_path: Path
 ) -> None:
-    port = two_ports()
+    port = free_port(2)
     key_file = tmp_path / ".trionet/cluster.key"
     with job(tmp_path, port) as script, trio.fail_after(DEADLINE_S):
         await wait_until(key_file.exists)
@@ -163,7 +158,7 @@ sys.exit(7)
 
 @pytest.mark.soak
 async def test_a_program_ends_the_job_with_its_status(family: Family, tmp_path: Path) -> None:
-    with job(tmp_path, two_ports(), sys.executable, "-c", PROGRAM) as script, trio.fail_after(DEADLINE_S):
+    with job(tmp_path, free_port(2), sys.executable, "-c", PROGRAM) as script, trio.fail_after(DEADLINE_S):
         output, errors = await trio.to_thread.run_sync(script.communicate)
         assert script.returncode == 7, errors
         assert '"status":"alive"' in output

@@ -38,10 +38,11 @@ LEFT_OUT = f"not ({' or '.join([*LOOKS_INSIDE, FOLLOWS_FROM_THE_SEED, *STANDS_ST
             "transports/test_clock.py",
             "transports/test_outside.py",
         ],
-        ["templates/test_fan_out.py", "services/test_membership.py", "services/test_gossip.py"],
+        ["templates/test_fan_out.py", "services/test_membership.py"],
+        pytest.param(["services/test_gossip.py"], marks=pytest.mark.soak),
         pytest.param(["simulation/test_faults.py"], marks=pytest.mark.soak),
     ],
-    ids=["time", "calls", "simulation"],
+    ids=["time", "calls", "rumors", "simulation"],
 )
 def test_the_fallbacks_pass_the_tests_of(tests: list[str]) -> None:
     files = [f"tests/{name}" for name in tests]

@@ -36,10 +36,24 @@ def resting() -> bool:
 
 
 def switches() -> list[str]:
-    """Return how often the thread has gone to sleep, and has been put off its processor."""
+    """Return whether the thread sleeps, and how often it has gone to sleep, and has been put off its processor."""
     (thread,) = (each for each in threading.enumerate() if each.name == "trionet watchdog")
     lines = Path(f"/proc/self/task/{thread.native_id}/status").read_text(encoding="ascii").splitlines()
-    return [line for line in lines if "ctxt_switches" in line]
+    return [line for line in lines if line.startswith("State:") or "ctxt_switches" in line]
+
+
+async def fallen_asleep() -> list[str]:
+    """Return the switches once the thread sleeps in its rest.
+
+    While the loop waits it does not hold Python's lock: a thread that is to run does so, or is no sleeper but waits for
+    a processor; and one that waits for the lock wakes all the time.
+    """
+    with trio.fail_after(DEADLINE_S):
+        while True:
+            before = switches()
+            await trio.sleep(0.05)
+            if resting() and "State:\tS (sleeping)" in before and switches() == before:
+                return before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="timers with descriptors are Linux's")
@@ -48,10 +62,8 @@ async def test_a_handler_that_begins_wakes_no_thread(monkeypatch: pytest.MonkeyP
         await node.local.routes.put(Shop(), "shop")
         quick = Remote(node=node.address, service="shop", method="quick")
         await node.local.comm.send([], quick)
-        await wait_until(resting)
-        await trio.sleep(0.05)  # it sleeps by now
+        before = await fallen_asleep()
         monkeypatch.setattr(watchdog._TimedRest, "_END_SOON", HOUR)  # noqa: SLF001  so that a late call is no failure
-        before = switches()
         await node.local.comm.send([], quick)
         assert not Watchdog.of_this_run().is_resting
         assert switches() == before

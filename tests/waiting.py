@@ -26,16 +26,21 @@ async def wait_until(predicate: Callable[[], bool]) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process is there, and is not one that has ended and only waits to be reaped."""
+    """Whether the process is there, and is not one that has ended and only waits to be reaped.
+
+    One whose first thread has ended looks so, but has all its sockets and can't be reaped before its last thread has.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except FileNotFoundError:  # it has ended since, or this is not Linux
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since, or this is not Linux
         return not Path("/proc/self/stat").exists()
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    state, *others = stat.rpartition(")")[2].split()
+    threads = int(others[16])
+    return state not in "ZX" or threads > 1
 
 
 async def is_listening(port: int) -> bool:

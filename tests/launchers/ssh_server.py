@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-__all__ = ["SSHD", "Server", "free_port", "open_sshd"]
+__all__ = ["SSHD", "Server", "open_sshd"]
 
 SSHD = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
 GREETING = r"printf 'Welcome!\n{ $ '; exec sh -c \"$SSH_ORIGINAL_COMMAND\""
@@ -94,14 +94,6 @@ def _client_options(port: int, key: Path) -> list[str]:
     settings = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "IdentityAgent=none"]
     words = [word for setting in settings for word in ("-o", setting)]
     return ["-F", "none", *words, "-o", f"IdentityFile={key}", "-p", f"{port}"]
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that was free."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 def _wait_ready(log: Path, server: subprocess.Popen[bytes]) -> None:

@@ -17,7 +17,8 @@ import trio
 
 from tests.keyed_nodes import KEEPER, new_file, refusal_by, told
 from tests.launchers.misfit import SERVICES, ask, ask_in_vain, fail_to_start
-from tests.launchers.ssh_server import SSHD, Server, free_port, open_sshd
+from tests.launchers.ssh_server import SSHD, Server, open_sshd
+from tests.ports import free_port
 from tests.security.keys import key_of
 from tests.waiting import DEADLINE_S, is_running, wait_until
 from trionet import ChildEnded, ConnectionLost, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node

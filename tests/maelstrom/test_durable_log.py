@@ -51,7 +51,7 @@ async def read(network: Network, name: str) -> list[str]:
     return notes
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 5))])
 async def test_acknowledged_operations_are_on_every_node_in_one_order_after_any_kills(
     autojump_clock: MockClock, nursery: trio.Nursery, seed: int
 ) -> None:
@@ -154,7 +154,7 @@ def kafka(seed: int, *arguments: str, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 6))])
 def test_durable_kafka_is_valid_though_nodes_are_killed(seed: int) -> None:
     assert kafka(seed, "--durable")["valid?"] is True
 
@@ -177,8 +177,7 @@ def test_durable_kafka_is_valid_under_further_faults(settings: dict[str, Any]) -
 
 @pytest.mark.slow
 def test_the_fast_kafka_may_lose_messages_by_the_kill_of_a_node() -> None:
-    verdicts = [kafka(seed)["workload"] for seed in range(1, 6)]
-    assert any(verdict["valid?"] is False for verdict in verdicts)
+    assert any(kafka(seed)["workload"]["valid?"] is False for seed in range(1, 6))  # the first that does is enough
 
 
 @pytest.mark.slow

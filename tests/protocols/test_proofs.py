@@ -323,7 +323,7 @@ class Proving(ProtocolMux):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.soak)])
 def test_a_cluster_is_whole_as_soon_and_sends_no_more_at_rest_than_without_proofs(seed: int) -> None:
     spent: list[tuple[float, int, int]] = []
     for mux in (ProtocolMux, Proving):
@@ -342,7 +342,7 @@ def test_a_cluster_is_whole_as_soon_and_sends_no_more_at_rest_than_without_proof
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.soak)])
 def test_rumors_among_members_that_have_never_met_come_as_soon_as_without_proofs(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

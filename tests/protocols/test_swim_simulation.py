@@ -12,7 +12,7 @@ from trionet.protocols.swim_events import MemberChange
 from trionet.protocols.swim_settings import SwimOptions
 
 DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
-SEEDS = [1, 2]
+SEEDS = [1, pytest.param(2, marks=pytest.mark.soak)]
 
 pytestmark = pytest.mark.slow
 

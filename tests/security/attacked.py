@@ -13,6 +13,7 @@ import trio
 
 from tests.protocols.link.cores import hello
 from tests.security.keys import node_keys
+from tests.serving import serving
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote, open_node, rpc
 from trionet.protocols.link.frames import PREFACE
@@ -155,17 +156,13 @@ async def answering(answer: bytes | None) -> AsyncGenerator[tuple[NodeAddress, l
     received: list[bytes] = []
 
     async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            got = bytes(await stream.receive_some())
-            received.append(got)
-            await stream.send_all(got if answer is None else answer)
-            received[-1] += await read_to_end(stream)
+        got = bytes(await stream.receive_some())
+        received.append(got)
+        await stream.send_all(got if answer is None else answer)
+        received[-1] += await read_to_end(stream)
 
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield NodeAddress("127.0.0.1", listener.socket.getsockname()[1]), received
-        nursery.cancel_scope.cancel()
+    async with serving(serve) as address:
+        yield address, received
 
 
 # ---- datagrams

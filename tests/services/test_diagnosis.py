@@ -11,6 +11,7 @@ import trio
 from tests.certificates import CertificateAuthority
 from tests.clusters import open_cluster
 from tests.security.keys import key_of
+from tests.serving import serving
 from tests.transports.keyed_nodes import open_keyed
 from tests.waiting import wait_until
 from trionet import MalformedRequest, Node, NodeConfig, Remote, open_node
@@ -115,19 +116,15 @@ async def test_those_to_try_are_a_short_list_of_addresses(others: Any, autojump_
 
 
 async def test_a_node_tries_to_reach_members_only_and_not_what_a_stranger_names() -> None:
-    async with open_node(NodeConfig(join=[])) as node, trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        connected = trio.Event()
+    connected = trio.Event()
 
-        async def notice(_: trio.SocketStream) -> None:
-            connected.set()
+    async def notice(_: trio.SocketStream) -> None:
+        connected.set()
 
-        nursery.start_soon(trio.serve_listeners, notice, [listener])
-        port = listener.socket.getsockname()[1]
-        found = await node.local.diagnosis.examine([f"127.0.0.1:{port}", str(node.address)])
+    async with open_node(NodeConfig(join=[])) as node, serving(notice) as stranger:
+        found = await node.local.diagnosis.examine([str(stranger), str(node.address)])
         assert found["faults"] == []
         assert not connected.is_set()
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_node_is_examined_for_some_at_once_and_others_wait(autojump_clock: MockClock) -> None:

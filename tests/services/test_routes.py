@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from tests.samples import Counter, Mute
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_S, wait_until
 from trionet import (
     MalformedRequest,
     MethodNotFound,
@@ -170,7 +170,7 @@ async def test_one_that_waits_for_a_service_hears_of_the_end_of_the_node(nursery
     async with open_node() as node:
         nursery.start_soon(wait, node)
         await trio.testing.wait_all_tasks_blocked()
-    with trio.fail_after(5):
+    with trio.fail_after(DEADLINE_S):
         await wait_until(lambda: ends == [TemporarilyUnavailable])
         await wait(node)
     assert ends == [TemporarilyUnavailable] * 2

@@ -16,6 +16,7 @@ from tests.clusters import COUNT, Counter
 from tests.proxies import open_proxy
 from tests.security.attacked import read_to_end
 from tests.security.keys import node_keys
+from tests.serving import serving
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import KeyMismatch, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, open_node
 from trionet.protocols.link.frames import PREFACE
@@ -233,19 +234,14 @@ async def test_no_answer_makes_a_node_with_a_key_fall_back_to_http_or_plain(open
     received = []
 
     async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            received.append(bytes(await stream.receive_some()))
-            await stream.send_all(answer)
+        received.append(bytes(await stream.receive_some()))
+        await stream.send_all(answer)
 
     node = await open_(node_keys(), connect_timeout_s=5)
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        address = NodeAddress("127.0.0.1", listener.socket.getsockname()[1])
+    async with serving(serve) as address:
         for _ in range(2):
             with pytest.raises(NodeUnreachable):
                 await node.local.comm.send([MARKER], Remote(node=address, service="counter", method="count"))
-        nursery.cancel_scope.cancel()
     assert len(received) == 2
     for data in received:
         assert data.startswith(PREFACE + b"\1")

@@ -138,7 +138,7 @@ async def _change_apart(seed: int) -> None:
                 await trio.sleep(0.1)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 def test_nodes_that_change_apart_what_they_keep_agree_and_have_what_is_kept(seed: int) -> None:
     run(_change_apart, seed, seed=seed)
 
@@ -182,9 +182,8 @@ def test_a_member_by_rule_that_has_just_joined_and_lacks_the_group_so_far_is_wai
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_after_churn_all_nodes_have_all_that_the_cluster_keeps_within_ten_seconds(seed: int) -> None:
-    run(_churn, seed, 10, 60.0, seed=seed)
+def test_after_churn_all_nodes_have_all_that_the_cluster_keeps_within_ten_seconds() -> None:
+    run(_churn, 0, 10, 60.0, seed=0)
 
 
 @pytest.mark.soak

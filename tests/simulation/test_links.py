@@ -410,8 +410,9 @@ async def dial_at_once(seed: int, mean_s: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mean_s", [0.001, 0.05, 0.2])
-def test_when_both_sides_dial_no_call_is_lost_and_both_prefer_the_same_link(mean_s: float) -> None:
-    for seed in range(60):
+@pytest.mark.parametrize("seeds", [20, pytest.param(1_000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_when_both_sides_dial_no_call_is_lost_and_both_prefer_the_same_link(mean_s: float, seeds: int) -> None:
+    for seed in range(seeds):
         run(dial_at_once, seed, mean_s, seed=seed)
 
 

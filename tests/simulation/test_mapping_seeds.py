@@ -186,9 +186,8 @@ def run_seeds(first: int, last: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 9, 3))
-def test_no_item_is_lost_and_none_runs_twice_that_must_not(first: int) -> None:
-    run_seeds(first, first + 3)
+def test_no_item_is_lost_and_none_runs_twice_that_must_not() -> None:
+    run_seeds(0, 3)
 
 
 @pytest.mark.soak

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [0, 5])
-def test_rotation_through_faults_strands_no_member(first: int, tmp_path: Path) -> None:
+def test_rotation_through_faults_strands_no_member(tmp_path: Path) -> None:
     done = Counter[str]()
-    for seed in range(first, first + 5):
+    for seed in range(5):
         done += rotated(seed, 3 + seed % 3, tmp_path / "keys")[1]
     assert all(done[what] for what in ("install", "use", "retire")), done
 

@@ -23,7 +23,7 @@ def violations(trial: Trial) -> list[Violation]:
     [
         pytest.param("RESIGNED", "membership_converges", marks=pytest.mark.soak),
         pytest.param("LENIENT", "membership_converges", marks=pytest.mark.soak),
-        ("FORGETFUL", "gossip_reaches_all"),
+        pytest.param("FORGETFUL", "gossip_reaches_all", marks=pytest.mark.soak),
         pytest.param("SILENT", "no_handler_outlives_its_caller", marks=pytest.mark.soak),
         ("DEAF", "no_orphan"),
     ],

@@ -140,7 +140,7 @@ def run_seeds(program: Callable[[int], Awaitable[object]], first: int, last: int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 20, 5))
+@pytest.mark.parametrize("first", [0, 5])
 def test_all_nodes_agree_soon_after_a_partition_and_nothing_acknowledged_is_lost(first: int) -> None:
     run_seeds(disagree, first, first + 5)
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.serving import serving
 from tests.transports.link.ends import HandPeer, listen
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import CallTimeout, Group, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, rpc
+from trionet import CallTimeout, Group, Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, Replies, rpc
 from trionet.protocols.link.frames import CallFrame
 from trionet.transports.link.sockets import connect
 
@@ -146,14 +147,29 @@ async def test_calls_that_wait_for_a_connection_are_shown_and_end_with_their_cal
         assert outcomes(caller) == {"ok": 1, "cancelled": 2}
 
 
+async def mute(nursery: trio.Nursery) -> tuple[NodeAddress, list[HandPeer]]:
+    """Have a peer that answers no call; return its address, and its end of each link."""
+    peers = list[HandPeer]()
+
+    async def behave(peer: HandPeer) -> None:
+        peers.append(peer)
+        await peer.wait_closed()
+
+    return await listen(nursery, behave), peers
+
+
 async def test_at_the_deadline_of_a_partial_result_a_member_without_a_connection_is_late(start_node: StartNode) -> None:
     with silent() as address:
-        caller, group, nodes = await group_of(start_node, 1, address)
-        with trio.move_on_after(0.3):
-            replies = await group.options(partial=True, service="echo").call(Echo.echo, "five")
+        replies = Replies[str]({}, {})
+        for deadline_s in (0.3, 2, 8, 32):  # a busy machine needs some time even for the one that answers
+            caller, group, nodes = await group_of(start_node, 1, address)
+            with trio.move_on_after(deadline_s):
+                replies = await group.options(partial=True, service="echo").call(Echo.echo, "five")
+            assert type(replies.errors.pop(address.sid)) is CallTimeout
+            assert connecting(caller) == 0
+            if not replies.errors:
+                break
         assert replies.values == {nodes[0].sid: "five"}
-        assert [type(error) for error in replies.errors.values()] == [CallTimeout]
-        assert connecting(caller) == 0
 
 
 async def test_with_enough_values_no_connection_is_waited_for(start_node: StartNode) -> None:
@@ -165,13 +181,7 @@ async def test_with_enough_values_no_connection_is_waited_for(start_node: StartN
 
 
 async def test_a_call_is_not_sent_once_its_caller_has_left(start_node: StartNode, nursery: trio.Nursery) -> None:
-    go_on, peers = trio.Event(), list[HandPeer]()
-
-    async def behave(peer: HandPeer) -> None:
-        peers.append(peer)
-        await peer.wait_closed()
-
-    address = await listen(nursery, behave)
+    go_on, (address, peers) = trio.Event(), await mute(nursery)
     caller, group, _ = await group_of(start_node, 0, address)
     dial = caller._endpoint.links._connected  # type: ignore[union-attr]  # noqa: SLF001
 
@@ -194,13 +204,8 @@ async def test_a_call_is_not_sent_once_its_caller_has_left(start_node: StartNode
 async def test_the_deadline_of_the_caller_is_that_of_a_call_that_has_waited(
     start_node: StartNode, nursery: trio.Nursery
 ) -> None:
-    peers = list[HandPeer]()
-
-    async def behave(peer: HandPeer) -> None:
-        peers.append(peer)
-        await peer.wait_closed()
-
-    _, group, _ = await group_of(start_node, 0, await listen(nursery, behave))
+    address, peers = await mute(nursery)
+    _, group, _ = await group_of(start_node, 0, address)
     with trio.move_on_after(60):
         async with trio.open_nursery() as calls:
             calls.start_soon(group.comm.send, ["five"], ECHO)
@@ -211,26 +216,14 @@ async def test_the_deadline_of_the_caller_is_that_of_a_call_that_has_waited(
     assert 30 < call.timeout_s <= 60
 
 
-@contextmanager
-def resetting(nursery: trio.Nursery) -> Generator[NodeAddress]:
-    """A peer that resets each connection once it has got something."""
-
-    async def reset(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stream.socket.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        sock.setblocking(False)
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        nursery.start_soon(trio.serve_listeners, reset, [listener])
-        yield NodeAddress(*sock.getsockname())
+async def reset(stream: trio.SocketStream) -> None:
+    """Be a peer that resets each connection once it has got something."""
+    await stream.receive_some()
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-async def test_a_peer_that_resets_the_connection_is_a_definite_error(
-    start_node: StartNode, nursery: trio.Nursery
-) -> None:
-    with resetting(nursery) as address:
+async def test_a_peer_that_resets_the_connection_is_a_definite_error(start_node: StartNode) -> None:
+    async with serving(reset) as address:
         _, group, nodes = await group_of(start_node, 1, address)
         replies = await group.comm.send(["five"], ECHO)
         assert replies.values == {nodes[0].sid: "five"}
@@ -253,13 +246,8 @@ async def test_a_call_that_cannot_be_sent_at_once_when_connected_is_sent_in_a_ta
 async def test_a_call_whose_deadline_is_over_when_connected_is_not_sent(
     start_node: StartNode, nursery: trio.Nursery
 ) -> None:
-    peers = list[HandPeer]()
-
-    async def behave(peer: HandPeer) -> None:
-        peers.append(peer)
-        await peer.wait_closed()
-
-    _, group, _ = await group_of(start_node, 0, await listen(nursery, behave))
+    address, peers = await mute(nursery)
+    _, group, _ = await group_of(start_node, 0, address)
     for late_s in (0.0, 0.05):
         with trio.move_on_at(trio.current_time() - late_s) as scope:
             await group.comm.send(["five"], ECHO)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import socket
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
-import trio
 
-from tests.commands import free_port
+from tests.ports import free_port
+from tests.proxies import open_proxy
 from tests.waiting import wait_until
 from trionet import ConfigError, NodeAddress, NodeConfig, open_node
 from trionet.transports import advertised
@@ -128,38 +127,15 @@ async def test_a_node_behind_a_mapped_port_is_the_node_at_the_port_outside() -> 
 
 
 async def test_members_reach_a_node_at_its_mapped_port() -> None:
-    free = free_port()
+    inside = NodeAddress("127.0.0.1", free_port())
     # One that listens where the mapping leads, as the kernel has it, by a relay of connections.
-    async with open_node(NodeConfig(join=[], datagrams=False)) as seed, trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        outside = listeners[0].socket.getsockname()[1]
-        relay = functools.partial(_relay, free)
-        nursery.start_soon(trio.serve_listeners, relay, listeners)
-        config = NodeConfig(port=free, advertise_port=outside, join=[str(seed.address)], datagrams=False)
-        async with open_node(config) as node:
-            assert node.address == NodeAddress("127.0.0.1", outside)
+    async with open_node(NodeConfig(join=[], datagrams=False)) as seed, open_proxy(inside) as outside:
+        mapped = NodeConfig(port=inside.port, advertise_port=outside.address.port, datagrams=False)
+        async with open_node(msgspec.structs.replace(mapped, join=[str(seed.address)])) as node:
+            assert node.address == outside.address
             await wait_until(lambda: len(seed.members()) == len(node.members()) == 2)
             for one in (seed, node):
                 assert set((await one.all.status.get("sid")).values) == {seed.sid, node.sid}
-        nursery.cancel_scope.cancel()
-
-
-async def _relay(port: int, outer: trio.SocketStream) -> None:
-    async def pump(source: trio.SocketStream, target: trio.SocketStream) -> None:
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            async for data in source:
-                await target.send_all(data)
-        scope.cancel()
-
-    async with outer:
-        try:
-            inner = await trio.open_tcp_stream("127.0.0.1", port)
-        except OSError:  # the node behind has left: whoever dials its mapped port is refused
-            return
-        async with inner, trio.open_nursery() as nursery:
-            scope = nursery.cancel_scope
-            nursery.start_soon(pump, outer, inner)
-            nursery.start_soon(pump, inner, outer)
 
 
 def test_an_advertised_port_belongs_to_one_that_is_known() -> None:

@@ -131,15 +131,16 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-async def test_a_value_arrives_equal_as_argument_as_keyword_and_as_reply(start: StartPeer, value: Any) -> None:
+async def test_a_value_arrives_equal_as_argument_as_keyword_and_as_reply(start: StartPeer) -> None:
     one, other = await start(), await start()
     other.expose(echo=echo)
-    args, kwargs = await one.call(other, "echo", value, [value], kwargs={"keyword": value})
-    assert is_same((args, kwargs), ((value, [value]), {"keyword": value}))
-    (call,) = other.router.calls
-    assert is_same(list(call.args), [value, [value]])
-    assert is_same(dict(call.kwargs), {"keyword": value})
+    for value in VALUES:
+        args, kwargs = await one.call(other, "echo", value, [value], kwargs={"keyword": value})
+        assert is_same((args, kwargs), ((value, [value]), {"keyword": value})), value
+        call = other.router.calls.pop()
+        assert not other.router.calls
+        assert is_same(list(call.args), [value, [value]]), value
+        assert is_same(dict(call.kwargs), {"keyword": value}), value
 
 
 async def test_no_arguments_arrive_as_none_and_many_in_their_order(start: StartPeer) -> None:
@@ -237,27 +238,26 @@ async def test_a_handler_may_be_any_callable(start: StartPeer, kind: str) -> Non
 # --------------------------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize("kind", ERROR_TYPES)
 @pytest.mark.parametrize("is_sync", [True, False], ids=["sync", "async"])
-async def test_each_error_that_a_handler_answers_with_arrives_as_its_type(
-    start: StartPeer, kind: type[TrionetError], is_sync: bool
-) -> None:
+async def test_each_error_that_a_handler_answers_with_arrives_as_its_type(start: StartPeer, is_sync: bool) -> None:
     one, other = await start(), await start()
-    sent = kind("why: ünïcödé", **{name: f"the {name}" for name in kind.fields})
+    errors = {kind: kind("why: ünïcödé", **{name: f"the {name}" for name in kind.fields}) for kind in ERROR_TYPES}
+    others = iter(errors.values())
 
     def fail() -> None:
-        raise sent
+        raise next(others)
 
     async def fail_soon() -> None:
         await trio.lowlevel.checkpoint()
-        raise sent
+        raise next(others)
 
     other.expose(fail=fail if is_sync else fail_soon)
-    with pytest.raises(TrionetError) as caught:
-        await one.call(other, "fail")
-    assert is_same(caught.value, sent)
-    assert caught.value.node is None
-    assert isinstance(caught.value, DefiniteError) == issubclass(kind, DefiniteError)
+    for kind, sent in errors.items():
+        with pytest.raises(TrionetError) as caught:
+            await one.call(other, "fail")
+        assert is_same(caught.value, sent), kind
+        assert caught.value.node is None, kind
+        assert isinstance(caught.value, DefiniteError) == issubclass(kind, DefiniteError), kind
 
 
 async def test_a_handlers_exception_is_a_remote_error_with_its_type_message_and_traceback(start: StartPeer) -> None:
@@ -288,49 +288,46 @@ class Garbled(Exception):
         raise ValueError("no text")
 
 
+RAISED = [
+    (ExceptionGroup("several", [ValueError("a"), KeyError("b")]), "ExceptionGroup"),
+    (BaseExceptionGroup("several", [Shout("a")]), "BaseExceptionGroup"),
+    (SystemExit(3), "SystemExit"),
+    (GeneratorExit(), "GeneratorExit"),
+    (StopIteration(5), ""),  # Python itself makes a RuntimeError of it, where it leaves a coroutine
+    (StopAsyncIteration(5), ""),
+    (Shout("hey"), "tests.transports.test_conformance.Shout"),
+    (Garbled(), "tests.transports.test_conformance.Garbled"),
+    (AssertionError("\ud800"), "AssertionError"),
+    (ValueError("x" * 100_000), "ValueError"),
+    (trio.TooSlowError(), "trio.TooSlowError"),
+    (trio.ClosedResourceError("mine"), "trio.ClosedResourceError"),
+    (OSError(9, "Bad file descriptor"), "OSError"),
+    (RecursionError(), "RecursionError"),
+]
+
+
 @pytest.mark.parametrize("is_sync", [True, False], ids=["sync", "async"])
-@pytest.mark.parametrize(
-    ("exc", "type_name"),
-    [
-        (ExceptionGroup("several", [ValueError("a"), KeyError("b")]), "ExceptionGroup"),
-        (BaseExceptionGroup("several", [Shout("a")]), "BaseExceptionGroup"),
-        (SystemExit(3), "SystemExit"),
-        (GeneratorExit(), "GeneratorExit"),
-        (StopIteration(5), ""),  # Python itself makes a RuntimeError of it, where it leaves a coroutine
-        (StopAsyncIteration(5), ""),
-        (Shout("hey"), "tests.transports.test_conformance.Shout"),
-        (Garbled(), "tests.transports.test_conformance.Garbled"),
-        (AssertionError("\ud800"), "AssertionError"),
-        (ValueError("x" * 100_000), "ValueError"),
-        (trio.TooSlowError(), "trio.TooSlowError"),
-        (trio.ClosedResourceError("mine"), "trio.ClosedResourceError"),
-        (OSError(9, "Bad file descriptor"), "OSError"),
-        (RecursionError(), "RecursionError"),
-    ],
-    ids=lambda case: type(case).__name__ if isinstance(case, BaseException) else "",
-)
-async def test_whatever_a_handler_raises_is_a_remote_error_and_ends_nothing(
-    start: StartPeer, exc: BaseException, type_name: str, is_sync: bool
-) -> None:
+async def test_whatever_a_handler_raises_is_a_remote_error_and_ends_nothing(start: StartPeer, is_sync: bool) -> None:
     one, other = await start(), await start()
-    waiting = Waiting()
+    waiting, errors = Waiting(), iter(RAISED)
 
     def fail() -> None:
-        raise exc
+        raise next(errors)[0]
 
     async def fail_soon() -> None:
         await trio.lowlevel.checkpoint()
-        raise exc
+        raise next(errors)[0]
 
     other.expose(fail=fail if is_sync else fail_soon, echo=echo, wait=waiting.handle)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one.call, other, "wait")
         await waiting.begun.wait()
-        with pytest.raises(RemoteError) as caught:
-            await one.call(other, "fail")
-        assert caught.value.type_name.endswith(type_name)
-        assert await one.call(other, "echo", 1) == ((1,), {})
-        assert not waiting.cancelled.is_set()
+        for _, type_name in RAISED:
+            with pytest.raises(RemoteError) as caught:
+                await one.call(other, "fail")
+            assert caught.value.type_name.endswith(type_name)
+            assert await one.call(other, "echo", 1) == ((1,), {})
+            assert not waiting.cancelled.is_set()
         waiting.release.set()
 
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import AddressInUse, NodeAddress, NodeConfig
 from trionet.router import Router
@@ -204,9 +205,10 @@ async def test_a_free_port_is_free_for_both_and_a_fixed_one_must_be(monkeypatch:
     endpoint.datagrams.close()
     with ExitStack() as stack:
         taken = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        taken.bind(("127.0.0.1", 0))
+        port = free_port()  # as for TCP, where nobody has it
+        taken.bind(("127.0.0.1", port))
         with pytest.raises(AddressInUse, match="UDP port"):
-            await TCPNetwork().open_endpoint(NodeConfig(port=taken.getsockname()[1]), Router(), lambda _: None)
+            await TCPNetwork().open_endpoint(NodeConfig(port=port), Router(), lambda _: None)
 
 
 async def test_without_datagrams_no_udp_socket_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:

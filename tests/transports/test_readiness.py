@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.waiting import DEADLINE_S
 from trionet.transports import readiness
 
 if TYPE_CHECKING:
@@ -30,6 +31,6 @@ async def test_a_closed_socket_is_not_waited_for_however_often(
 @pytest.mark.parametrize("wait", WAITS)
 async def test_the_wait_for_an_open_one_ends_when_it_is_ready(wait: Callable[[socket.socket], Awaitable[None]]) -> None:
     one, other = socket.socketpair()
-    with one, other, trio.fail_after(5):
+    with one, other, trio.fail_after(DEADLINE_S):
         other.send(b"input")
         await wait(one)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.security.keys import key_of
+from tests.serving import serving
 from tests.transports.keyed_nodes import http_client, open_keyed
 from trionet import ConnectionLost, NodeAddress, NodeConfig, NodeUnreachable, NotPermitted, Remote, open_node, rpc
 from trionet.security.http_signatures import sign_request
@@ -235,15 +236,11 @@ async def answering(answer: bytes) -> AsyncGenerator[NodeAddress]:
     """Run a server that gives one answer to everything."""
 
     async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            await stream.receive_some()
-            await stream.send_all(answer)
+        await stream.receive_some()
+        await stream.send_all(answer)
 
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield NodeAddress(*listener.socket.getsockname())
-        nursery.cancel_scope.cancel()
+    async with serving(serve) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

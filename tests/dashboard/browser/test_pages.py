@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands import free_port, run
+from tests.commands import run
 from tests.dashboard.browser.browsers import keep_picture, why_no_browser
 from tests.dashboard.browser.fleets import open_fleet
 from tests.keyed_nodes import new_file
 from tests.node_processes import NodeProcess, launch, wait_ready
+from tests.ports import free_port
 from trionet import NodeConfig
 
 if not why_no_browser():

@@ -15,7 +15,7 @@ BROKEN = Path(__file__).parents[1] / "broken"
 def simulate(workload: str, program: str, fault: str = "none", **settings: Any) -> Run:
     """Run a test of nodes of ``tests/maelstrom/broken``: by default one node."""
     count = settings.pop("node_count", 1)
-    defaults: dict[str, Any] = {"concurrency": 4 * count, "rate": 200.0, "time_limit_s": 2.0, "seed": 1}
+    defaults: dict[str, Any] = {"concurrency": 4 * count, "rate": 200.0, "time_limit_s": 1.0, "seed": 1}
     options = Options(
         workload=workload,
         bin=str(BROKEN / f"{program}.py"),

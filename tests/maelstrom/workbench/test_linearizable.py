@@ -116,9 +116,9 @@ def test_many_operations_of_unknown_outcome_do_no_harm() -> None:
     for number in range(200):
         ops.append(RegisterOp("read", (number * 7) % 5 if number < 4 else 3, at, at + 1, 99))
         at += 2
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert check_register(ops)["valid?"] is True
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_search_without_enough_time_is_unknown() -> None:

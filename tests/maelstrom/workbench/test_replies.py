@@ -57,7 +57,7 @@ MALFORMED: list[tuple[str, str, dict[str, Any]]] = [
 def spoilt(workload: str, reply: str, changes: dict[str, Any], how: str | None = None) -> dict[str, Any]:
     fault = {"workload": workload, "reply": reply, "changes": changes, "how": how}
     rate = 400.0 if workload == "kafka" else 50.0  # assignments are rare
-    settings = {"concurrency": 2, "rate": rate, "time_limit_s": 4.0, "consistency_models": ("read-uncommitted",)}
+    settings = {"concurrency": 2, "rate": rate, "time_limit_s": 1.0, "consistency_models": ("read-uncommitted",)}
     return results_of(workload, "replies", json.dumps(fault), **settings)
 
 

@@ -271,13 +271,14 @@ def _whole(script: Script, make_key: MakeKey) -> Connection:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_key", KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("losses", [1, pytest.param(3, marks=pytest.mark.soak)])
 def test_a_call_with_a_definite_error_never_arrived_whichever_byte_the_connection_is_cut_at(
-    make_key: MakeKey,
+    make_key: MakeKey, losses: int
 ) -> None:
     total = _whole(_short, make_key).accepted_bytes
     errors = set[type]()
     for cut_at in range(total):
-        for lost in (0, 0.5, 1):
+        for lost in [(cut_at + number) % 3 / 2 for number in range(losses)]:
             for end in _cut(_short, make_key, cut_at, lost).ends:
                 errors |= {type(call.answer) for call in end.answered if isinstance(call.answer, Exception)}
     assert errors == {NodeUnreachable, ConnectionLost}
@@ -304,7 +305,8 @@ def test_at_each_single_byte_of_a_long_exchange_no_call_that_arrived_counts_as_u
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_key", [False, True], ids=["certificates", "certificates and a key"])
-def test_so_it_is_with_tls(tmp_path: Path, has_key: bool) -> None:
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
+def test_so_it_is_with_tls(tmp_path: Path, has_key: bool, step: int) -> None:
     certificates = certificates_in(tmp_path)
 
     def make_key() -> LinkKey:
@@ -314,7 +316,7 @@ def test_so_it_is_with_tls(tmp_path: Path, has_key: bool) -> None:
     whole, errors = _whole(_short, make_key), set[type]()
     handshake_bytes = whole.edges[6 if has_key else 4]
     # The length of a signature varies by some bytes.
-    for cut_at in [*range(0, handshake_bytes, 197), *range(handshake_bytes, whole.accepted_bytes - 16, 5)]:
+    for cut_at in [*range(0, handshake_bytes, 197), *range(handshake_bytes, whole.accepted_bytes - 16, step)]:
         for end in _cut(_short, make_key, cut_at, cut_at % 3 / 2).ends:
             errors |= {type(call.answer) for call in end.answered if isinstance(call.answer, Exception)}
     assert errors == {NodeUnreachable, ConnectionLost}

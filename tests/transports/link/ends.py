@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.serving import serve_listener
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Event, Node, NodeAddress, Remote
 from trionet.protocols.link.chunks import Received
@@ -243,13 +244,15 @@ async def serve_raw(
     """Have `serve` run for each connection that is made to the address that is returned, and close it then."""
 
     async def serve_until_closed(stream: trio.SocketStream) -> None:
-        with suppress(Closed, trio.BrokenResourceError):
+        try:
             await serve(stream)
+        except* Closed:
+            pass
 
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     if receive_buffer_bytes is not None:
         listener.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer_bytes)
-    nursery.start_soon(trio.serve_listeners, serve_until_closed, [listener])
+    nursery.start_soon(serve_listener, serve_until_closed, listener)
     return NodeAddress(*listener.socket.getsockname())
 
 

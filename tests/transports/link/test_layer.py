@@ -10,6 +10,7 @@ import trio
 from tests.protocols.link.ends import GivenChannel
 from tests.protocols.link.test_channel import Records
 from tests.security.sealed import WatchedChannel, WatchedKey
+from tests.waiting import DEADLINE_S
 from trionet import ConnectionLost, Node, NodeAddress, Remote, open_node
 from trionet.protocols.link.handshake import Handshake
 from trionet.transports.link.transport import LinkTransport
@@ -82,7 +83,7 @@ async def test_nodes_call_each_other_through_a_layer_under_their_links(
         with trio.move_on_after(0.05) as scope:
             await call([], _on(other, "wait"))
         assert scope.cancelled_caught
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE_S):
             await probe.cancelled.wait()
         assert one.statistics().calls_orphaned == 0
     assert len(channels) == 2

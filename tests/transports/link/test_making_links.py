@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.ports import free_port
 from tests.transports.link.ends import (
     HandPeer,
     Hold,
@@ -23,7 +24,7 @@ from tests.transports.link.ends import (
     transport,
 )
 from tests.waiting import wait_until
-from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
+from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote, open_node
 from trionet.protocols.link.frames import (
     MARK,
     PREFACE,
@@ -151,13 +152,9 @@ async def test_a_caller_that_gives_up_while_the_link_is_made_spoils_it_for_nobod
     assert [frame.method for frame in made[0].seen if isinstance(frame, CallFrame)] == ["patient"]
 
 
-async def test_nobody_there_is_told_to_all_who_wait_and_tried_again_for_the_next(
-    start: Start, nursery: trio.Nursery
-) -> None:
+async def test_nobody_there_is_told_to_all_who_wait_and_tried_again_for_the_next(start: Start) -> None:
     node, unreachable = await start(), list[NodeUnreachable]()
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    address = NodeAddress(*listener.socket.getsockname())
-    await listener.aclose()
+    address = NodeAddress("127.0.0.1", free_port())
 
     async def ask() -> None:
         with pytest.raises(NodeUnreachable, match=f"no connection to {address}") as caught:
@@ -280,12 +277,13 @@ async def test_a_link_begins_however_its_first_bytes_are_cut(start: Start) -> No
             assert await peer.receive_a(Reply) == Reply(1, {"$tuple": [1]})
 
 
-async def test_a_node_that_comes_back_at_its_address_gets_a_new_link(start: Start, nursery: trio.Nursery) -> None:
-    one, two = await start(), await start()
-    await call(one, two, "echo")
-    two.stop()
+async def test_a_node_that_comes_back_at_its_address_gets_a_new_link(start: Start) -> None:
+    one, config = await start(), NodeConfig(port=free_port())
+    async with open_node(config) as two:  # its links end before its port is free
+        await two.local.routes.put({"echo": lambda *args: args}, "probe")
+        await call(one, two, "echo")
     await wait_until(lambda: links(one) == [])
-    again = await start(NodeConfig(port=two.address.port))
+    again = await start(config)
     assert await call(again, one, "echo", 1) == (1,)
     assert await call(one, again, "echo", 1) == (1,)
     assert len(links(one)) == len(links(again)) == 1

@@ -2,7 +2,8 @@
 
 The hosts are network namespaces on a bridge, with keys on. Each story is lived through by a new cluster, on the hosts
 and in virtual time, with the same names, settings, faults and waits. The nodes go before all other processes of the
-machine, so that its other load disturbs them little.
+machine, so that its other load disturbs them little. What the simulation is told of the machine is the processor time
+that a node takes for an input: that of all nodes on hosts while they rest and hear rumors, over the simulated inputs.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from tests.hosts.hosts import why_no_hosts
-from tests.hosts.stories import STORIES, Unfinished
-from tests.hosts.worlds import Layout, open_real, open_simulated
+from tests.hosts.stories import STORIES, Unfinished, work
+from tests.hosts.worlds import INPUT_S, Layout, open_real, open_simulated
 from trionet.security.key_file import new_key_file
 from trionet.security.keys import KEY_BYTES, ClusterKey
 from trionet.simulation import run
@@ -29,7 +30,7 @@ from .results import Result, median
 if TYPE_CHECKING:
     from .settings import Settings
 
-__all__ = ["live_for_real", "live_simulated", "run_hosts_real", "summarize"]
+__all__ = ["live_for_real", "live_simulated", "measure_input_s", "run_hosts_real", "summarize"]
 
 _HOSTS: Final = 5
 _EACH: Final = 8
@@ -51,15 +52,31 @@ async def run_hosts_real(settings: Settings) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(_HOSTS, _EACH, str(Path(folder) / "key"))
         new_key_file(layout.key_file, ClusterKey(os.urandom(KEY_BYTES)))
+        settings.say("hosts-real: the processor time of an input")
+        input_s = await measure_input_s(layout)
+        result.watch("processor time of an input", [input_s * 1e6], at_least=False, unit="us")
         for story in stories:
             settings.say(f"hosts-real: {story}, {seeds} seeds")
-            await trio.to_thread.run_sync(_simulate, layout, story, seeds, result)
+            await trio.to_thread.run_sync(_simulate, layout, story, seeds, input_s, result)
         for number in range(settings.rounds):
             for story in stories:
                 settings.say(f"hosts-real: {story}, round {number + 1} of {settings.rounds}")
                 _add(result, story, "hosts", await live_for_real(layout, story))
     summarize(result)
     return result
+
+
+async def measure_input_s(layout: Layout) -> float:
+    """Return the processor time that a node on hosts takes for an input, in seconds."""
+
+    async def simulate() -> float:
+        async with open_simulated(layout, 0) as world:
+            return await work(world) / INPUT_S
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_real(layout, Path(folder), is_prompt=True) as world:
+            took_s = await work(world)
+    return took_s / await trio.to_thread.run_sync(lambda: run(simulate, seed=0))
 
 
 async def live_for_real(layout: Layout, story: str) -> dict[str, float] | str:
@@ -72,11 +89,11 @@ async def live_for_real(layout: Layout, story: str) -> dict[str, float] | str:
         return str(exc)
 
 
-def live_simulated(layout: Layout, story: str, seed: int) -> dict[str, float] | str:
+def live_simulated(layout: Layout, story: str, input_s: float, seed: int) -> dict[str, float] | str:
     """Return the figures of a simulated story, or what went wrong."""
 
     async def live() -> dict[str, float] | str:
-        async with open_simulated(layout, seed) as world:
+        async with open_simulated(layout, seed, input_s=input_s) as world:
             try:
                 return await STORIES[story](world)
             except Unfinished as exc:
@@ -85,9 +102,9 @@ def live_simulated(layout: Layout, story: str, seed: int) -> dict[str, float] | 
     return run(live, seed=seed)
 
 
-def _simulate(layout: Layout, story: str, seeds: int, result: Result) -> None:
+def _simulate(layout: Layout, story: str, seeds: int, input_s: float, result: Result) -> None:
     with ProcessPoolExecutor(os.cpu_count(), get_context("forkserver"), initializer=partial(os.nice, 5)) as pool:
-        for found in pool.map(partial(live_simulated, layout, story), range(seeds)):
+        for found in pool.map(partial(live_simulated, layout, story, input_s), range(seeds)):
             _add(result, story, "simulated", found)
 
 

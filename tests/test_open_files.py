@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from trionet.cli.serving import run_reporting
 from trionet.launchers.children import explain_failure
 from trionet.open_files import is_full
 
@@ -75,6 +77,16 @@ def test_only_a_lack_of_descriptors_is_explained_as_one(number: int, expected: b
     failure = OSError(number, os.strerror(number))
     assert is_full(failure) == expected
     assert (explain_failure(failure) != os.strerror(number)) == expected
+
+
+def test_a_command_that_lacks_descriptors_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    def start() -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    assert run_reporting("trionet up", start) == 1
+    line, *others = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"trionet up: Too many open files: this process may have .* raise the limit .*", line)
+    assert not others
 
 
 async def test_a_node_without_free_descriptors_holds_no_other_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,11 +146,15 @@ async def test_an_open_address_needs_a_key_as_ever() -> None:
         assert "refusing to listen on :: without a key" in await refused(loopback, everywhere)
 
 
+ANOTHER = f"{2**22 + 1}"
+"""Of a process that Linux never has."""
+
+
 @pytest.mark.parametrize(
     "variables",
     [
         {},
-        {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
+        {"LISTEN_PID": ANOTHER, "LISTEN_FDS": "1"},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": ""},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "-1"},
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1000000"},

@@ -47,6 +47,7 @@ V1 = "4:cpu,cpuacct:/docker/1f\n3:memory:/docker/1f\n0::/system.slice\n"
         ("0::/\n", {"cpu.max": "100000 0\n"}, None),
         ("0::/\n", {"cpu.max": "0 100000\n"}, None),
         ("0::/\n", {"cpu.max": ""}, None),
+        ("0::/\n", {"cpu.max": f"{'9' * 4000} 1\n"}, None),
         (V1, {"cpu/docker/1f/cpu.cfs_quota_us": "-1\n", "cpu/docker/1f/cpu.cfs_period_us": "100000\n"}, None),
         (V1, {"cpu/docker/1f/cpu.cfs_quota_us": "250000\n", "cpu/docker/1f/cpu.cfs_period_us": "100000\n"}, 2.5),
         (V1, {"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 0.5),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 UNIT = ROOT / "deploy/trionet@.service"
 MOST_EXPOSED = 20
+ANOTHER = f"{2**22 + 1}"
+"""Of a process that Linux never has."""
 """Of systemd-analyze's scale from 0 to 100; below 20 it says OK."""
 
 
@@ -185,7 +187,7 @@ async def test_a_manager_that_is_gone_harms_no_node(tmp_path: Path) -> None:
         ({"NOTIFY_SOCKET": "/run/notify"}, None),
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "2500000"}, 2.5),
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "2500000", "WATCHDOG_PID": str(os.getpid())}, 2.5),
-        ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "1"}, None),
+        ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "2500000", "WATCHDOG_PID": ANOTHER}, None),
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "0"}, None),
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "-5"}, None),
         ({"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "\u0665"}, None),
@@ -201,6 +203,14 @@ def test_the_environment_says_whom_to_notify_and_is_passed_on_to_nobody(
     assert environment == {"PATH": "/bin"}
     assert bool(found) == (variables.get("NOTIFY_SOCKET") == "/run/notify")
     assert found.watchdog_s == watchdog_s
+
+
+def test_what_names_process_1_is_for_its_child_that_is_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "1"}
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert ServiceManager.of_environment(dict(variables)).watchdog_s == 2.5
+    monkeypatch.setattr(os, "getppid", lambda: 2)
+    assert ServiceManager.of_environment(dict(variables)).watchdog_s is None
 
 
 def _analyzed(*command: str) -> subprocess.CompletedProcess[Any]:

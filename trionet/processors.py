@@ -55,12 +55,12 @@ def _quotas(root: Path) -> Iterator[float]:
         controllers, _, path = rest.partition(":")
         if not controllers:
             for group in _with_parents(root / _GROUPS, path):
-                with suppress(OSError, ValueError):
+                with suppress(OSError, ValueError, OverflowError):
                     quota_us, period_us = (group / "cpu.max").read_text(encoding="ascii").split()
                     yield from _ratio(quota_us, period_us)
         elif "cpu" in controllers.split(","):
             for group in _with_parents(root / _GROUPS / "cpu", path):
-                with suppress(OSError, ValueError):
+                with suppress(OSError, ValueError, OverflowError):
                     quota_us = (group / "cpu.cfs_quota_us").read_text(encoding="ascii")
                     yield from _ratio(quota_us, (group / "cpu.cfs_period_us").read_text(encoding="ascii"))
 

@@ -32,6 +32,7 @@ REFUSED = [
     # no room
     ("nodes = 3\n" + TWO, "cluster.toml: 3 nodes need 3 slots, and the hosts have 2 (a 1, b 1)"),
     ("nodes = 3\nplacement = 'strict'\nslots = 2\n" + TWO, 'cluster.toml: placement = "strict" puts one node'),
+    ("slots = 5001\n" + TWO, "cluster.toml: 10,002 nodes, and there are at most 10,000: set nodes to fewer"),
     ("nodes = 2\nmin = 3\n" + TWO, "cluster.toml: min is 3, and there are 2 nodes: set it to 1 to 2"),
     ("port = 65535\nslots = 2\n" + TWO, "[hosts.a]: there are no 2 ports from 65535 on"),
     ("port = 80\nadvertise_port = 65535\nslots = 2\n" + TWO, "ports from 65535 on: set a lower advertise_port"),

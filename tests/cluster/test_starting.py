@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.cluster.files import plan_of
-from trionet import NodeAddress, NodeConfig
+from trionet import NodeAddress, NodeConfig, SpawnError
 from trionet.cli.cluster.starting import start_all
 
 if TYPE_CHECKING:
@@ -37,6 +37,20 @@ class Spawner:
         """Return its address."""
         await trio.sleep(self._slow_s if config.port >= 8000 else 0)
         return NodeAddress("127.0.0.1", config.port)
+
+
+class Impaired(Spawner):
+    """A node that has launchers, but finds the first one that is asked for missing."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self._asked = 0
+
+    def launcher(self, _: str) -> None:
+        """Raise, the first time."""
+        self._asked += 1
+        if self._asked == 1:
+            raise SpawnError("can't import the launchers")
 
 
 async def start(folder: Path, slow_s: float, least: int) -> tuple[list[str | None], float]:
@@ -72,3 +86,11 @@ async def test_a_host_that_does_not_start_is_named_and_given_up_where_enough_hav
     assert ("trionet up: b: 2 nodes have not started yet" in said) is (slow_s >= SLOW)
     assert ("trionet up: b: 2 nodes have not started, and are given up" in said) is (len(hosts) == 2)
     assert "a:" not in said
+
+
+async def test_a_host_whose_launcher_is_missing_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = plan_of(tmp_path, HOSTS, least=2)
+    assert len(await start_all(cast("Node", Impaired()), plan)) == 2
+    assert capsys.readouterr().err.count("can't import the launchers") == 1
+    with pytest.raises(SpawnError, match="2 of 4 nodes have started, and 4 are needed"):
+        await start_all(cast("Node", Impaired()), plan._replace(least=4))

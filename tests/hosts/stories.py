@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Story = Callable[[World], Awaitable[dict[str, float]]]
 
-__all__ = ["STORIES", "Unfinished", "host_dies", "lossy", "one_way", "parted", "rumors"]
+__all__ = ["STORIES", "Unfinished", "host_dies", "lossy", "one_way", "parted", "rumors", "work"]
 
 SETTLE_S: Final = 15.0
 DETECT_S: Final = 15.0
@@ -124,6 +124,18 @@ async def rumors(world: World) -> dict[str, float]:
         "half have heard": statistics.median(statistics.median(times) for times in took.values()),
         "all have heard": statistics.median(max(times) for times in took.values()),
     } | _packets(before, after, _RUMORS * _BETWEEN_S + 2.0)
+
+
+async def work(world: World) -> float:
+    """Nodes rest, and hear some rumors; return the processor time of all in seconds."""
+    await trio.sleep(SETTLE_S)
+    before = await world.reports()
+    for number in range(_RUMORS):
+        await world.say(number % world.layout.hosts, number % world.layout.each, f"rumor {number}")
+        await trio.sleep(_BETWEEN_S)
+    await trio.sleep(SETTLE_S)
+    after = await world.reports()
+    return sum(after[name].processor_s - before[name].processor_s for name in after)
 
 
 STORIES: Final[dict[str, Story]] = {

@@ -39,7 +39,7 @@ class Report(msgspec.Struct, frozen=True):
         heard: when it heard each rumor.
         packets: how many packets it has sent so far.
         received: how many it has received.
-        processor_s: the processor time of its process so far.
+        processor_s: the processor time of its process so far; simulated, of its inputs.
         health: its local health score, 0 to 8.
         messages: how many messages of each kind it has sent so far.
     """

@@ -17,6 +17,7 @@ import trionet
 from tests.hosts.hosts import Hosts, open_hosts
 from tests.hosts.neighbours import Parted
 from tests.hosts.network import addresses
+from tests.hosts.processors import Processors
 from tests.hosts.watched import Report, Watch, clock
 from tests.waiting import DEADLINE_S
 from trionet.simulation import Network, Simulation, open_cluster
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
 
     from trionet.transports.memory import Message, Rule
 
-__all__ = ["NEAR", "Layout", "World", "open_real", "open_simulated"]
+__all__ = ["INPUT_S", "NEAR", "PROCESSORS", "Layout", "World", "open_real", "open_simulated"]
 
-NEAR: Final = Network(latency="exponential", latency_s=0.0005, least_s=0.0003)
-"""Between nodes of this machine, their processing included."""
+NEAR: Final = Network(latency="exponential", latency_s=0.00005, least_s=0.00007)
+"""Between programs on hosts of this machine that do nothing but send and receive."""
+
+PROCESSORS: Final = 2
+INPUT_S: Final = 0.00035
+"""The processor time of a node for an input, a message or a timer; see `benchmarks.hosts_real`."""
 
 _PORT: Final = 7000
 _POLL_S: Final = 0.1
@@ -214,10 +219,11 @@ async def open_real(layout: Layout, folder: Path, *, is_prompt: bool = False) ->
 
 
 class _Simulated:
-    def __init__(self, layout: Layout, sim: Simulation, watches: dict[str, Watch]) -> None:
+    def __init__(self, layout: Layout, sim: Simulation, watches: dict[str, Watch], processors: Processors) -> None:
         self.layout = layout
         self._sim = sim
         self._watches = watches
+        self._processors = processors
         self._rules: list[Rule] = []
         self._parted: list[Parted] = []
 
@@ -276,12 +282,26 @@ class _Simulated:
         return await self._watches[str(node.address)].say(node, word)
 
     async def reports(self) -> dict[str, Report]:
-        return {str(node.address): self._watches[str(node.address)].report(node) for node in self._sim.up}
+        return {str(node.address): self._report(node) for node in self._sim.up}
+
+    def _report(self, node: trionet.Node) -> Report:
+        name = str(node.address)
+        return msgspec.structs.replace(self._watches[name].report(node), processor_s=self._processors.used_s(name))
 
 
 @asynccontextmanager
-async def open_simulated(layout: Layout, seed: int, *, network: Network = NEAR) -> AsyncGenerator[World]:
-    """Run the cluster in virtual time, once each node knows all; in `trionet.simulation.run`."""
+async def open_simulated(
+    layout: Layout, seed: int, *, network: Network = NEAR, input_s: float = INPUT_S
+) -> AsyncGenerator[World]:
+    """Run the cluster in virtual time, once each node knows all; in `trionet.simulation.run`.
+
+    Args:
+        layout: how large.
+        seed: of all its random numbers.
+        network: between any two nodes.
+        input_s: the processor time of an input; all nodes share `PROCESSORS`.
+    """
+    processors = Processors(PROCESSORS, input_s)
     configs = [config for host in range(layout.hosts) for config in layout.configs(host)]
     watches: dict[str, Watch] = {}
     async with (
@@ -290,10 +310,11 @@ async def open_simulated(layout: Layout, seed: int, *, network: Network = NEAR) 
     ):
         for config in configs:
             node = await sim.start(config)
+            sim.fabric.endpoints[node.address].add_lag(processors.lag_of(str(node.address)))
             watch = watches[str(node.address)] = Watch()
             await watch.open(node, nursery.start_soon)
             await trio.sleep(2 * _HALF_A_START_S * sim.random.random())
-        world = _Simulated(layout, sim, watches)
+        world = _Simulated(layout, sim, watches, processors)
         await _wait_whole(world)
         yield world
         nursery.cancel_scope.cancel()

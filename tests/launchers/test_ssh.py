@@ -197,9 +197,16 @@ async def test_what_keeps_a_node_from_booting_there_is_the_reason(launcher: SSHL
                 await node.local.status.spawn(NodeConfig(launcher="there", port=node.address.port))
 
 
+def launcher_that_knows_another_key(sshd: Server) -> SSHLauncher:
+    known = sshd.folder / "known"
+    known.write_text(f"[127.0.0.1]:{sshd.port} {(sshd.folder / 'stranger.pub').read_text('ascii')}", encoding="ascii")
+    return launcher_for(sshd, options=["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={known}"])
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (launcher_that_knows_another_key, r" 255; WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!; .*; find out why"),
         (lambda sshd: launcher_for(sshd, "host.invalid"), r"Could not resolve hostname host\.invalid"),
         (lambda sshd: launcher_for(sshd, options=["-p", f"{free_port()}"]), "Connection refused"),
         (lambda sshd: launcher_for(sshd._replace(options=sshd.options_with("stranger"))), "Permission denied"),

@@ -17,7 +17,17 @@ from tests.launchers.misfit import SERVICES, ask, ask_in_vain, sleep_at_start
 from tests.launchers.ssh_server import SSHD, Server, open_sshd
 from tests.node_processes import ROOT
 from tests.waiting import DEADLINE_S, is_running, wait_until
-from trionet import ChildEnded, ChildRestarted, NodeConfig, ObservedStatus, Remote, SpawnError, SSHLauncher, open_node
+from trionet import (
+    ChildEnded,
+    ChildRestarted,
+    MalformedRequest,
+    NodeConfig,
+    ObservedStatus,
+    Remote,
+    SpawnError,
+    SSHLauncher,
+    open_node,
+)
 from trionet.launchers.base import KILL_AFTER_S
 from trionet.launchers.connections import open_connections
 
@@ -301,10 +311,34 @@ async def test_a_start_beyond_any_node_has_a_connection_of_its_own() -> None:
 
 def test_the_command_line_can_be_shown() -> None:
     line = SSHLauncher("attic", options=["-4"], env={"A": "secret"}, cwd="/srv").command_line
-    assert line[:3] == ["ssh", "-T", "-4"]
+    assert line[:3] == ["ssh", "-4", "-T"]  # no terminal, whatever the options say
     assert line[-3:] == ["--", "attic", "trionet-node --supervised-many"]
     assert not re.search("secret", repr(line))
     assert "secret" not in repr(SSHLauncher("attic", env={"A": "secret"})._login)  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["attic"], "'attic' is neither"),
+        (["-p", "22", "attic"], "'attic' is neither"),
+        (["-4", "--"], "'--' is neither"),
+        (["-4", "--", "attic"], "'attic' is neither"),
+        (["-p"], "-p is the last one, and lacks its argument"),
+        (["-4o"], "-o is the last one, and lacks its argument"),
+        (["-4N"], "with -N ssh runs no command there"),
+        (["-W", "x:1"], "with -W ssh runs no command there"),
+        (["-f", "-p", "22"], "with -f ssh runs no command there"),
+    ],
+)
+def test_options_with_which_ssh_would_do_something_else_are_refused(options: list[str], said: str) -> None:
+    with pytest.raises(MalformedRequest, match=f"options: .*{said}"):
+        SSHLauncher("attic", options=options)
+
+
+@pytest.mark.parametrize("options", [["-p22"], ["-4p", "22"], ["-o", "-N"], ["-t"], ["-@"], ["--new"], []])
+def test_options_that_say_how_ssh_logs_in_are_passed_on(options: list[str]) -> None:
+    assert SSHLauncher("attic", options=options).command_line[1 : 1 + len(options)] == options
 
 
 async def test_a_command_between_that_passes_input_and_output_on_will_do(sshd: Server, family: Family) -> None:

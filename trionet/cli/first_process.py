@@ -16,7 +16,7 @@ import signal
 import sys
 from typing import Final, NoReturn
 
-__all__ = ["become_child"]
+__all__ = ["become_child", "own_pids"]
 
 _FIRST: Final = 1
 _BY_SIGNAL: Final = 128
@@ -34,6 +34,12 @@ def become_child() -> None:
         _serve(child, passed_on)
     _come_to_foreground()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def own_pids() -> tuple[str, ...]:
+    """Return the numbers by which a service manager names this process: its own; in a child of process 1, both."""
+    own, parent = os.getpid(), os.getppid()
+    return (str(own), str(parent)) if parent == _FIRST else (str(own),)
 
 
 def _come_to_foreground() -> None:

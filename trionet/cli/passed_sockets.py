@@ -10,7 +10,6 @@ Source: sd_listen_fds(3), systemd.socket(5).
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from contextlib import ExitStack
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from trionet.errors import ConfigError
+
+from .first_process import own_pids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
@@ -41,7 +42,7 @@ def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]
         ConfigError: a descriptor is no socket that a node can use; the text says which.
     """
     pid, count, *_ = (environment.pop(name, "") for name in _VARIABLES)
-    if pid not in _own_pids() or not _NUMBER.fullmatch(count) or int(count) > _MOST:
+    if pid not in own_pids() or not _NUMBER.fullmatch(count) or int(count) > _MOST:
         return []
     return usable_sockets(range(_FIRST, _FIRST + int(count)))
 
@@ -68,12 +69,6 @@ def on_passed(config: NodeConfig, sockets: Sequence[socket.socket]) -> list[Node
     """Return `config` with the addresses of the passed TCP sockets, one for each; `config` itself without any."""
     places = [sock.getsockname()[:2] for sock in sockets if sock.type == socket.SOCK_STREAM]
     return [msgspec.structs.replace(config, ip=ip, port=port) for ip, port in places] or [config]
-
-
-def _own_pids() -> tuple[str, ...]:
-    """Return what names this process: the first process of a container continues in a child, which this may be."""
-    own, parent = os.getpid(), os.getppid()
-    return (str(own), str(parent)) if parent == 1 else (str(own),)
 
 
 def _socket_of(descriptor: int) -> socket.socket:

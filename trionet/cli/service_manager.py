@@ -8,7 +8,6 @@ Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5); the datagrams 
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -19,6 +18,8 @@ import trio
 
 from trionet.events import MemberEvent, MemberForgotten
 from trionet.log_limits import about, limited_log
+
+from .first_process import own_pids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, MutableMapping
@@ -55,7 +56,7 @@ class ServiceManager:
         """Return the one that `environment` names, and remove its variables."""
         address = environment.pop("NOTIFY_SOCKET", "")
         timeout_us, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
-        is_watched = _NUMBER.fullmatch(timeout_us) and int(timeout_us) and pid in ("", str(os.getpid()))
+        is_watched = _NUMBER.fullmatch(timeout_us) and int(timeout_us) and pid in ("", *own_pids())
         if address[:1] not in ("/", "@"):
             return cls()
         return cls(address, int(timeout_us) / _US_PER_S if is_watched else None)

@@ -14,7 +14,7 @@ from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
 from trionet.log_format import TEXT_FORMAT, JSONLogFormatter
 from trionet.nurseries import open_background_nursery
-from trionet.open_files import raise_limit
+from trionet.open_files import explain_full, is_full, raise_limit
 from trionet.runtime import open_node
 from trionet.services.log_ring import LogRing
 from trionet.streams import OutputLost
@@ -57,8 +57,11 @@ def run_reporting(name: str, work: Callable[[], int]) -> int:
         return 2 if isinstance(exc, ConfigError) else 1
     except (Interrupted, KeyboardInterrupt):
         return _INTERRUPTED
-    except Exception:
-        logging.getLogger("trionet").exception("%s failed", name)
+    except Exception as exc:
+        if isinstance(exc, OSError) and is_full(exc):
+            print(f"{name}: {exc.strerror}: {explain_full(exc)}", file=sys.stderr)
+        else:
+            logging.getLogger("trionet").exception("%s failed", name)
         return 1
 
 

@@ -13,7 +13,7 @@ from trionet.errors import MalformedRequest, SpawnError
 from .connections import open_connections
 from .detached_ssh import start_detached
 from .ssh_connection import SSHPlace
-from .ssh_login import remote_line
+from .ssh_login import check_options, remote_line
 
 if TYPE_CHECKING:
     from trionet.config import NodeConfig
@@ -58,11 +58,15 @@ class SSHLauncher:
         command, options = _words("command", command), _words("options", options)
         if not command or not command[0]:
             raise MalformedRequest("command is the remote command line of trionet-node; it is empty")
-        # The first one of a name has priority, so the user's precede ours.
+        try:
+            check_options(options)
+        except MalformedRequest as exc:
+            raise MalformedRequest(f"options: {exc.text}") from exc
+        # The first one of a name has priority, so the user's precede ours; of terminals, the last.
         ours = [word for option in _OPTIONS for word in ("-o", option)]
         self._login = SSHPlace(
             host=host,
-            ssh=("ssh", "-T", *options, *ours),
+            ssh=("ssh", *options, "-T", *ours),
             command=tuple(command),
             there=("--", host, remote_line([*command, "--supervised-many"])),
             cwd=_directory(cwd),

@@ -28,7 +28,7 @@ class SSHLog:
     def lines(self) -> list[str]:
         """Return the lines that were not returned before."""
         text = b"" if self._file is None else self._file.read()
-        lines = (line.strip() for line in text.decode(errors="replace").splitlines())
+        lines = (line.strip("@ \t") for line in text.decode(errors="replace").splitlines())  # some have a frame
         return [line for line in lines if line and not line.startswith("Warning:")]
 
 

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import getopt
 import json
 import re
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from trionet.errors import MalformedRequest
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Login", "remote_line"]
+__all__ = ["Login", "check_options", "remote_line"]
 
 _HOME: Final = re.compile(r"~[A-Za-z0-9_.-]*/")
+
+_LETTERS: Final = "1246AB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVW:XYab:c:e:fgi:kl:m:no:p:qstvw:xy"
+"""The options of OpenSSH; those with a colon have an argument."""
+
+_OTHER_USES: Final = ("-G", "-N", "-O", "-Q", "-V", "-W", "-f", "-n", "-s")
+"""With each of these, ssh runs no command over there, or leaves it without input."""
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Refuse options with which ssh would log in elsewhere, or run no command that reads and writes.
+
+    Raises:
+        MalformedRequest: they are such; the text is what is wrong.
+    """
+    try:
+        found, others = getopt.getopt(list(options), _LETTERS)
+    except getopt.GetoptError as exc:
+        if len(exc.opt) == 1 and f"{exc.opt}:" in _LETTERS:
+            raise MalformedRequest(f"-{exc.opt} is the last one, and lacks its argument") from None
+        return  # one of a newer ssh, perhaps: an older one says that it does not know it
+    if others or "--" in options[-1:]:
+        word = others[0] if others else "--"
+        raise MalformedRequest(f'options and their arguments alone, as ["-p", "2222"]; {word!r:.100} is neither')
+    if wrong := [name for name, _ in found if name in _OTHER_USES]:
+        raise MalformedRequest(f"with {wrong[0]} ssh runs no command there that has input and output: leave it out")
 
 
 def remote_line(words: Sequence[str]) -> str:

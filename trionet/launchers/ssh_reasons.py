@@ -31,6 +31,7 @@ _MAX_TEXT: Final = 500
 _VERSION: Final = re.compile(r"^trionet(?:-node| node)? (\d[\w.+!-]*)$", re.MULTILINE)
 _MISSING: Final = re.compile(r"No module named '?trionet'?")
 _HINTS: Final = {
+    "HOST IDENTIFICATION HAS CHANGED": "find out why, and then remove the old key from known_hosts (ssh-keygen -R)",
     "Host key verification failed": "log in once by hand, and compare the key, or add it to known_hosts",
     "Permission denied": "the client must log in without a prompt: see that a key for this host is in ssh's agent, or "
     "give it with -i among the options",

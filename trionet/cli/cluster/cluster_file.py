@@ -14,6 +14,7 @@ from trionet.config import CERTIFICATE_FILES, ENVIRONMENT_PREFIX, NodeConfig
 from trionet.errors import ConfigError, MalformedRequest
 from trionet.identity import check_name, is_loopback
 from trionet.key_texts import KEY_VARIABLE
+from trionet.launchers.ssh_login import check_options
 
 from .placement import PLACEMENTS
 from .tables import TOMLTable, read_toml
@@ -21,7 +22,7 @@ from .tables import TOMLTable, read_toml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FILE_KEYS", "HOST_KEYS", "ClusterFile", "Host", "read_cluster_file", "settings_of_a_host"]
+__all__ = ["FILE_KEYS", "HOST_KEYS", "MOST_NODES", "ClusterFile", "Host", "read_cluster_file", "settings_of_a_host"]
 
 FILE_KEYS: Final = ("nodes", "placement", "min", "hosts")
 """The keys of the file that are no settings of nodes, and not those of all its hosts."""
@@ -63,7 +64,9 @@ _OTHER_WORDS: Final = {
     "seeds": "join",
 }
 
-_MOST_NODES: Final = 10_000
+MOST_NODES: Final = 10_000
+"""How many nodes there are at most, on one host and in all."""
+
 _MOST_HOSTS: Final = 1_000
 _HOST_TAG: Final = "host"
 
@@ -149,7 +152,7 @@ def read_cluster_file(path: str) -> ClusterFile:
         raise table.error("hosts", f"at most {_MOST_HOSTS:,} hosts, not {len(found.values):,}")
     settings = {key: value for key, value in table.values.items() if key in settings_names}
     if isinstance(key_file := settings.get("key_file"), str) and key_file:
-        settings["key_file"] = str(Path(path).parent / Path(key_file).expanduser())
+        settings["key_file"] = str(Path(path).parent / _expanded("key_file", key_file, table))
     read = [_host(name, found.table(name), table) for name in found.values]
     _check_distinct(read)
     NodeConfig.from_mapping(settings, source=path)
@@ -157,12 +160,20 @@ def read_cluster_file(path: str) -> ClusterFile:
         NodeConfig.from_mapping(settings_of_a_host(settings, host), source=host.place)
     return ClusterFile(
         path=Path(path),
-        nodes=table.whole("nodes", 1, _MOST_NODES),
+        nodes=table.whole("nodes", 1, MOST_NODES),
         placement=table.choice("placement", PLACEMENTS) or PLACEMENTS[0],
-        least=table.whole("min", 1, _MOST_NODES),
+        least=table.whole("min", 1, MOST_NODES),
         settings=settings,
         hosts=read,
     )
+
+
+def _expanded(key: str, file: str, table: TOMLTable) -> Path:
+    """Return a path of this machine, with the home for a ``~`` that begins it."""
+    try:
+        return Path(file).expanduser()
+    except RuntimeError as exc:  # there is no such user, or no home
+        raise table.error(key, f"{file!r:.100}: {str(exc).rstrip('.').lower()}") from exc
 
 
 def settings_of_a_host(of_all: Mapping[str, Any], host: Host) -> dict[str, Any]:
@@ -201,7 +212,7 @@ def _host(name: str, table: TOMLTable, file: TOMLTable) -> Host:
         raise table.error(nested[0], f'a name with dots is quoted: [hosts."{_dotted(name, table.values)}"]')
     table.check_known([*HOST_KEYS, *settings_names], _OTHER_WORDS)
     settings = {key: value for key, value in table.values.items() if key in settings_names}
-    slots = _given(table, file, "slots").whole("slots", 0, _MOST_NODES)
+    slots = _given(table, file, "slots").whole("slots", 0, MOST_NODES)
     local = table.flag("local")
     if local or (local is None and name == "local" and "address" not in table):
         for key in _REMOTE_KEYS:
@@ -245,7 +256,7 @@ def _given(table: TOMLTable, file: TOMLTable, key: str) -> TOMLTable:
 def _address(name: str, table: TOMLTable, file: TOMLTable) -> str:
     text, key = table.text("address") or name, "address"
     found = _ADDRESS.match(text)
-    if found is None or "://" in text:
+    if found is None or "://" in text or not found["host"].strip("[]"):
         raise table.error(key, f"a name of ssh's configuration, a host name or an IP address, not {text!r:.100}")
     host = found["host"]
     if host.count(":") == 1 or "]:" in host:
@@ -274,16 +285,18 @@ def _command(table: TOMLTable, file: TOMLTable) -> list[str]:
     if (venv := source.text("venv")) is not None:
         return [f"{venv.rstrip('/')}/bin/python", *_PYTHON_WORDS]
     command = source.words("command")
-    if command in ([], [""]):
+    if command is not None and not any(command[:1]):
         raise source.error("command", "the words that run trionet-node there; it is empty")
     return command or ["trionet-node"]
 
 
 def _options(source: TOMLTable) -> list[str]:
-    """Return the further arguments of ssh, of which the first is no host."""
+    """Return the further arguments of ssh."""
     options = source.words("options") or []
-    if options and not options[0].startswith("-"):
-        raise source.error("options", f'they begin with an option, as ["-p", "2222"], not with {options[0]!r:.100}')
+    try:
+        check_options(options)
+    except MalformedRequest as exc:
+        raise source.error("options", exc.text) from exc
     return options
 
 

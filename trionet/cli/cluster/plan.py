@@ -18,7 +18,7 @@ from trionet.config import NodeConfig
 from trionet.errors import ConfigError
 from trionet.identity import NodeAddress, is_loopback
 
-from .cluster_file import settings_of_a_host
+from .cluster_file import MOST_NODES, settings_of_a_host
 from .host_launchers import ssh_launcher
 from .placement import listed, place
 
@@ -132,10 +132,7 @@ def make_plan(
     Raises:
         ConfigError: the nodes can't be placed, or could not be a cluster; the text says what to write.
     """
-    try:
-        placed = place({host.name: host.slots for host in file.hosts}, nodes or file.nodes, file.placement)
-    except ConfigError as exc:
-        raise ConfigError(f"{file.path}: {exc.text}") from exc
+    placed = _placed(file, nodes or file.nodes)
     chosen = [host for host in file.hosts if placed[host.name]]
     hosts, ports = list[HostPlan](), _Ports()
     for host in chosen:
@@ -156,6 +153,18 @@ def make_plan(
         )
         raise ConfigError(f"{file.path}: min is {least}, and {there}")
     return plan._replace(least=least or plan.total)
+
+
+def _placed(file: ClusterFile, nodes: int | None) -> dict[str, int]:
+    """Return the number of nodes of each host."""
+    slots = {host.name: host.slots for host in file.hosts}
+    wanted = nodes or (sum(slots.values()) if file.placement == "spread" else len(slots))
+    if wanted > MOST_NODES:
+        raise ConfigError(f"{file.path}: {wanted:,} nodes, and there are at most {MOST_NODES:,}: set nodes to fewer")
+    try:
+        return place(slots, nodes, file.placement)
+    except ConfigError as exc:
+        raise ConfigError(f"{file.path}: {exc.text}") from exc
 
 
 def _config_of(host: Host, of_all: Mapping[str, Any], *, has_key: bool) -> NodeConfig:

@@ -83,7 +83,11 @@ class _Start:
     async def host(self, number: int, plan: HostPlan) -> None:
         """Start the nodes of a host."""
         host, name = plan.host, f"host-{number}"
-        launcher: Launcher = ssh_launcher(host) if host.address else self._node.launcher("forkserver")
+        try:
+            launcher: Launcher = ssh_launcher(host) if host.address else self._node.launcher("forkserver")
+        except TrionetError as exc:
+            self._report(host.name, exc)
+            return
         self._node.register_launcher(name, HostLauncher(launcher, host.name, self.running))
         self._starting[host.name] = len(plan.configs)
         async with trio.open_nursery() as nursery:

@@ -121,7 +121,7 @@ class Broadcaster:
             context.effects.append(Notify(LeaveCompleted()))
         if context.news.items and not self.is_left:
             self._is_slow = len(context.members) > _MANY and len(context.news.items) == context.news.new
-            wait_s = context.profile.gossip_interval_s
-            if self._is_slow:
-                wait_s *= min(_MOST_TIMES, (len(context.members) / _MANY) ** 2)
-            self._timer = context.after(wait_s + min(_LATE_TIMES * late_s, _MOST_INTERVALS * wait_s), self._send)
+            interval_s = context.profile.gossip_interval_s
+            times = min(_MOST_TIMES, (len(context.members) / _MANY) ** 2) if self._is_slow else 1.0
+            more_s = min(_LATE_TIMES * late_s, _MOST_INTERVALS * interval_s)
+            self._timer = context.after(times * interval_s + more_s, self._send)

@@ -58,8 +58,9 @@ def test_who_enters_a_large_cluster_spreads_itself_and_nothing_of_the_view() -> 
 
 def test_a_view_in_pieces_is_no_news_either() -> None:
     core = entering()
-    core.receive("m1", view(1, 100, is_whole=False), 0.1)
-    core.receive("m1", view(100, MANY), 0.1)
+    effects = core.receive("m1", view(1, 100, is_whole=False), 0.1)
+    effects += core.receive("m1", view(100, MANY), 0.1)
+    assert not [one for one in sent(effects) if isinstance(one, SyncDigest)], "it is not asked again"
     assert core.present_count == MANY
     assert spread(core) == {"a"}
 
@@ -77,7 +78,8 @@ def test_a_small_view_and_one_that_comes_to_who_knows_others_are_spread(
     count: int, before: tuple[Statement, ...]
 ) -> None:
     core = entering(*before)
-    core.receive("m1", view(1, count), 0.1)
+    effects = core.receive("m1", view(1, count), 0.1)
+    assert not [one for one in sent(effects) if isinstance(one, SyncDigest)], "it is not asked again"
     assert {f"m{number}" for number in range(1, count)} <= spread(core)
 
 

@@ -74,6 +74,7 @@ class ViewSync:
         "_context",
         "_hearsay",
         "_introducer",
+        "_is_entering",
         "_learn",
         "_not_before",
         "_packed_at",
@@ -103,7 +104,8 @@ class ViewSync:
         self._packed_at = context.now
         self.is_joining: bool = False
         self._asking: Timer | None = None
-        self._introducer: str | None = None  # until its whole view has come
+        self._introducer: str | None = None
+        self._is_entering = False
 
     def join(self, seeds: Sequence[str]) -> None:
         """Request the views of `seeds`, again and again until one has sent its own."""
@@ -165,10 +167,10 @@ class ViewSync:
         if message.wanted and self._answered.is_due(source, Sync, context.now):
             buckets = range(len(context.members.digest.buckets))
             self._send_statements(source, [bucket for bucket in message.wanted if bucket in buckets])
-        if message.wanted and not is_news:
-            self._introducer = None
+        if message.wanted and not is_news:  # the last piece
+            self._is_entering = False
             self._broadcaster.put(context.own, is_new=True)
-        elif is_news and not is_known and source in context.members:
+        elif is_news and self._introducer is not None and not is_known and source in context.members:
             self._request_view(source)  # it may be of another cluster: what was learnt since it was asked it lacks
         if self.is_joining and source in self._asked:
             self._complete_join(source)
@@ -178,8 +180,8 @@ class ViewSync:
         members = self._context.members
         knows_others = len(members.present) > (source in members)
         if self.is_joining and source in self._asked and count > _LARGE_VIEW and not knows_others:
-            self._introducer = source
-        return source == self._introducer
+            self._introducer, self._is_entering = source, True
+        return self._is_entering and source == self._introducer
 
     def _complete_join(self, seed: str) -> None:
         context = self._context

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
+import zipfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,31 @@ async def test_the_entry_point_runs_as_process_1_with_a_read_only_root_and_littl
         with trio.fail_after(DEADLINE_S):
             assert await trio.to_thread.run_sync(process.wait) == 0
         await wait_until(lambda: not is_running(first))
+
+
+def test_an_image_is_built_from_all_that_the_wheel_needs_and_from_little_else(tmp_path: Path) -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    kept = [line[1:] for line in lines if line.startswith("!")]
+    assert "*" in lines, "what is not named is left out"
+    for name in kept:
+        source, target = ROOT / name, tmp_path / "src" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=tmp_path / "src", check=True, capture_output=True, timeout=DEADLINE_S)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    moved = {"examples/gossip_glomers/": "trionet/maelstrom/gossip_glomers/"}
+    wanted = {"pytest_trionet.py"}
+    for folder in ("trionet/", *moved):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                wanted.add(moved.get(folder, folder) + path.relative_to(ROOT / folder).as_posix())
+    assert packed == wanted
 
 
 def inside(group: Path) -> list[str]:

@@ -54,8 +54,8 @@ _LAST_BACK_OFF_S: Final = 30.0
 _PROBES_AT_ONCE: Final = 32
 _MOST_ASKED: Final = 1024
 _MOST_ABSENT_WAITS: Final = 16
-_LARGE_VIEW: Final = 64
-"""How many statements a large view has, or its first piece: with the longest tags that has no more than 87."""
+_LARGE_VIEW: Final = 128
+"""How many statements a large view, or its first piece, has more than; with the longest tags no piece has so many."""
 
 
 class ViewSync:

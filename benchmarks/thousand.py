@@ -7,6 +7,7 @@ free.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import suppress
@@ -20,9 +21,11 @@ from .results import Goal, Result, median
 from .workers import Worker, WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .settings import Settings
 
-__all__ = ["most_nodes", "run_thousand"]
+__all__ = ["most_nodes", "run_thousand", "settle"]
 
 _SIZES: Final = (1_000, 500, 300)
 _FEW: Final = 100
@@ -33,7 +36,10 @@ _REST: Final = 60.0
 """How long the nodes rest, in units of the time of each peer in a round."""
 _CALLS: Final = 7
 _RUMORS: Final = 3
-_SETTLE_S: Final = 10.0
+_WINDOW_S: Final = 5.0
+_SETTLED_SHARE: Final = 0.9
+_FULL_SHARE: Final = 0.8
+_MOST_WINDOWS: Final = 12
 _PER_MEMBER: Final = 1.5
 _MIB: Final = 1024 * 1024
 _COLUMNS: Final = {
@@ -61,6 +67,23 @@ def most_nodes(share: float, processors: int, free_mib: float) -> int:
     fitting = [size for size in _SIZES if size * _NODE_MIB <= free_mib]
     resting = [size for size in fitting if size * share <= processors / 2]
     return next(iter(resting), fitting[-1] if fitting else 0)
+
+
+async def settle(cpu_s: Callable[[], float], processors: int) -> float:
+    """Wait until the processor time at rest falls no more: no news is on its way. Return for how long.
+
+    Args:
+        cpu_s: returns the processor time so far, in seconds.
+        processors: the machine's; while they are full, nothing is at rest.
+    """
+    begun, before, used = trio.current_time(), cpu_s(), math.inf
+    for _ in range(_MOST_WINDOWS):
+        await trio.sleep(_WINDOW_S)
+        last, now = used, cpu_s()
+        used, before = now - before, now
+        if _SETTLED_SHARE * last <= used < _FULL_SHARE * processors * _WINDOW_S:
+            break
+    return trio.current_time() - begun
 
 
 async def run_thousand(settings: Settings) -> Result:
@@ -121,6 +144,7 @@ async def _measure(count: int, settings: Settings) -> dict[str, Any]:
             found["whole_s"] = (await worker.ask("whole", limit_s=_LIMIT_S))["seconds"]
             found["start_ms"] = 1e3 * marked.cpu_s() / count
             settings.say(f"thousand: calls and rumors among {count:,}")
+            found["settled_s"] = await settle(marked.cpu_s, os.cpu_count() or 1)
             await _ask(worker, count, found)
             await _rest(worker, marked, count, found, settings)
             settings.say(f"thousand: stopping {count:,}")
@@ -133,7 +157,6 @@ async def _measure(count: int, settings: Settings) -> dict[str, Any]:
 
 async def _ask(worker: Worker, count: int, found: dict[str, Any]) -> None:
     """Call all, and send rumors to all."""
-    await trio.sleep(_SETTLE_S)
     for name, tree in (("flat_ms", False), ("tree_ms", True)):
         times = []
         for _ in range(_CALLS):
@@ -153,7 +176,7 @@ async def _rest(worker: Worker, marked: Marked, count: int, found: dict[str, Any
     rest_s = _REST * settings.seconds
     settings.say(f"thousand: {count:,} at rest for {rest_s:g} s")
     await worker.ask("accused", limit_s=_LIMIT_S)
-    await trio.sleep(min(_SETTLE_S, rest_s))
+    await trio.sleep(min(_WINDOW_S, rest_s))
     before, begun = marked.cpu_s(), time.monotonic()
     await trio.sleep(rest_s)
     found["rest_ms"] = 1e3 * (marked.cpu_s() - before) / (time.monotonic() - begun) / count

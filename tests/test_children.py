@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.children import child, reset_signals
+from tests.launchers.families import marked_family
 from tests.waiting import DEADLINE_S, is_running
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ ctypes.CDLL(None).pthread_exit(None)
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_process_runs_until_its_last_thread_has_ended() -> None:
     until = time.monotonic() + DEADLINE_S
-    with child([sys.executable, "-c", WITHOUT_ITS_FIRST_THREAD]) as process:
+    with marked_family() as family, child([sys.executable, "-c", WITHOUT_ITS_FIRST_THREAD]) as process:
         while state_of(process.pid) != "Z":
             assert time.monotonic() < until
         assert is_running(process.pid)
+        assert family.pids() == {process.pid}
         assert process.poll() is None
         process.kill()
         while is_running(process.pid):

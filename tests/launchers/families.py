@@ -38,7 +38,7 @@ class Family:
         found = set()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended since
-                if self._mark in (folder / "environ").read_bytes().split(b"\0") and is_running(int(folder.name)):
+                if self._mark in _variables(folder) and is_running(int(folder.name)):
                     found.add(int(folder.name))
         return found
 
@@ -93,6 +93,18 @@ def marked_family() -> Generator[Family]:
             left = family.left()
             kill_all(family)
     assert not left, left
+
+
+def _variables(process: Path) -> list[bytes]:
+    """Return the environment of a process; once its first thread has ended, only the others have it."""
+    with suppress(ProcessLookupError):
+        if found := (process / "environ").read_bytes():
+            return found.split(b"\0")
+    for thread in (process / "task").iterdir():
+        with suppress(OSError):
+            if found := (thread / "environ").read_bytes():
+                return found.split(b"\0")
+    return []
 
 
 def kill_all(family: Family) -> None:

@@ -21,7 +21,7 @@ def _end() -> int:
     """Return the first of the ports that the system gives to those who ask for any free one."""
     try:
         end = int(_IPV4_RANGE.read_text(encoding="ascii").split()[0])
-    except FileNotFoundError:  # not Linux
+    except OSError:  # not Linux, or hidden
         end = _END
     return end if end > _FIRST + 100 * _WORKERS else _END  # where it gives all, one that is free is probably so later
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 UNIT = ROOT / "deploy/trionet@.service"
 MOST_EXPOSED = 20
+"""Of systemd-analyze's scale from 0 to 100; below 20 it says OK."""
 ANOTHER = f"{2**22 + 1}"
 """Of a process that Linux never has."""
-"""Of systemd-analyze's scale from 0 to 100; below 20 it says OK."""
 
 
 class Manager:

@@ -329,6 +329,10 @@ def test_the_command_line_can_be_shown() -> None:
         (["-4N"], "with -N ssh runs no command there"),
         (["-W", "x:1"], "with -W ssh runs no command there"),
         (["-f", "-p", "22"], "with -f ssh runs no command there"),
+        (["-o", "SessionType=none"], "with -o SessionType=none ssh runs no command there"),
+        (["-4osessiontype None"], "with -o sessiontype None ssh runs"),
+        (["-o", 'StdinNull = "yes"'], "with -o StdinNull = "),
+        (["-oForkAfterAuthentication=yes"], "with -o ForkAfterAuthentication=yes ssh runs"),
     ],
 )
 def test_options_with_which_ssh_would_do_something_else_are_refused(options: list[str], said: str) -> None:
@@ -336,7 +340,20 @@ def test_options_with_which_ssh_would_do_something_else_are_refused(options: lis
         SSHLauncher("attic", options=options)
 
 
-@pytest.mark.parametrize("options", [["-p22"], ["-4p", "22"], ["-o", "-N"], ["-t"], ["-@"], ["--new"], []])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-p22"],
+        ["-4p", "22"],
+        ["-o", "-N"],
+        ["-o", "ProxyCommand=nc %h %p"],
+        ["-o", "SessionType=default", "-oStdinNull no"],
+        ["-t"],
+        ["-@"],
+        ["--new"],
+        [],
+    ],
+)
 def test_options_that_say_how_ssh_logs_in_are_passed_on(options: list[str]) -> None:
     assert SSHLauncher("attic", options=options).command_line[1 : 1 + len(options)] == options
 

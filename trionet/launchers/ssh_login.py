@@ -24,6 +24,14 @@ _LETTERS: Final = "1246AB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVW:XYab:c:e:fgi:kl:m:no:p:
 _OTHER_USES: Final = ("-G", "-N", "-O", "-Q", "-V", "-W", "-f", "-n", "-s")
 """With each of these, ssh runs no command over there, or leaves it without input."""
 
+_SETTING: Final = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)\"?([^\s\"]*)")
+_HARMLESS: Final = {
+    "forkafterauthentication": ("no", "false"),
+    "sessiontype": ("default",),
+    "stdinnull": ("no", "false"),
+}
+"""The settings that do the same by ``-o``, with the values by which they don't. Source: ssh_config(5)."""
+
 
 def check_options(options: Sequence[str]) -> None:
     """Refuse options with which ssh would log in elsewhere, or run no command that reads and writes.
@@ -40,8 +48,19 @@ def check_options(options: Sequence[str]) -> None:
     if others or "--" in options[-1:]:
         word = others[0] if others else "--"
         raise MalformedRequest(f'options and their arguments alone, as ["-p", "2222"]; {word!r:.100} is neither')
-    if wrong := [name for name, _ in found if name in _OTHER_USES]:
+    if wrong := [word for name, value in found if (word := _other_use(name, value))]:
         raise MalformedRequest(f"with {wrong[0]} ssh runs no command there that has input and output: leave it out")
+
+
+def _other_use(name: str, value: str) -> str:
+    """Return what makes ssh do something else; nothing if this option doesn't."""
+    if name in _OTHER_USES:
+        return name
+    setting = _SETTING.match(value) if name == "-o" else None
+    harmless = None if setting is None else _HARMLESS.get(setting[1].lower())
+    if setting is None or harmless is None or setting[2].lower() in harmless:
+        return ""
+    return f"-o {value:.100}"
 
 
 def remote_line(words: Sequence[str]) -> str:

@@ -33,13 +33,12 @@ _PROMPT_SHARE: Final = 0.5
 """News that can't wait goes to `_WIDTH` times as many members, in half the interval: nearly all have it after a few
 hops, instead of a few intervals. The packets are as many in all, as each statement is sent equally often."""
 
-_MANY: Final = 140
-_MOST_TIMES: Final = 16.0
-"""With more than `_MANY` members, news of new ones alone is repeated less often, in proportion to the square of their
-number: nearly all have it from the first packets, which are sent at once. When very many start on one machine, their
-news shares packets, and the more they are, the fewer packets they send in all."""
+_MANY: Final = 100
+_MOST_TIMES: Final = 8.0
+"""With more than `_MANY` members, news of new ones alone is repeated less often, in proportion to their number: nearly
+all have it from the first packets, which are sent at once. When very many start, their news shares packets."""
 
-_FEW_NEW: Final = 4
+_FEW_NEW: Final = 16
 """News of one more member waits for the slower pace only while that of more than so many is on its way."""
 
 _LEAVE_INTERVALS: Final = 10
@@ -121,7 +120,7 @@ class Broadcaster:
             context.effects.append(Notify(LeaveCompleted()))
         if context.news.items and not self.is_left:
             self._is_slow = len(context.members) > _MANY and len(context.news.items) == context.news.new
-            interval_s = context.profile.gossip_interval_s
-            times = min(_MOST_TIMES, (len(context.members) / _MANY) ** 2) if self._is_slow else 1.0
-            more_s = min(_LATE_TIMES * late_s, _MOST_INTERVALS * interval_s)
-            self._timer = context.after(times * interval_s + more_s, self._send)
+            wait_s = context.profile.gossip_interval_s
+            if self._is_slow:
+                wait_s *= min(_MOST_TIMES, len(context.members) / _MANY)
+            self._timer = context.after(wait_s + min(_LATE_TIMES * late_s, _MOST_INTERVALS * wait_s), self._send)

@@ -106,7 +106,7 @@ class Swim:
         self.forgetting: Forgetting = Forgetting(context)
         self._suspecting = Suspecting(context, self._believe)
         self._prober = self._suspecting.prober
-        self._sync = ViewSync(context, self._learn, self._prober, self._broadcaster)
+        self._sync = ViewSync(context, self._learn, self._prober)
         self._corrected: tuple[str, str, float] | None = None
         self._probed: Container[str] = self._prober.by_name
         self._suspected: Container[str] = self._suspecting.by_name
@@ -291,7 +291,7 @@ class Swim:
 
     # ---- statements
 
-    def _learn(self, source: str, statement: Statement, *, is_news: bool = True) -> None:
+    def _learn(self, source: str, statement: Statement) -> None:
         """Handle a statement from another node."""
         context = self._context
         if statement.name == context.me:
@@ -307,7 +307,7 @@ class Swim:
                     self._confirm(member, statement)
                 return
         if is_valid(statement):
-            self._believe(statement, is_news=is_news)
+            self._believe(statement)
         else:
             self.counts.invalid += 1
 
@@ -330,8 +330,8 @@ class Swim:
             self._broadcaster.put(both)
             self._suspecting.update(member)
 
-    def _believe(self, statement: Statement, *, is_news: bool = True) -> None:
-        """Hold a statement about another member from now on, report the change, and spread it if it `is_news`."""
+    def _believe(self, statement: Statement) -> None:
+        """Hold a statement about another member from now on, report the change, and spread it."""
         context = self._context
         member = context.members.get(statement.name)
         before = None if member is None else member.info()
@@ -344,7 +344,7 @@ class Swim:
             return
         context.effects.extend(Notify(change) for change in changes(before, member.info()))
         self._suspecting.update(member)
-        if is_news and (before is not None or member.is_present):
+        if before is not None or member.is_present:
             self._broadcaster.put_change(statement, is_new=before is None)
         if not member.is_present:
             self.forgetting.schedule()

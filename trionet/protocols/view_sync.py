@@ -8,10 +8,6 @@ Seeds that are no members are contacted again now and then, as long as this node
 them: two nodes that were cut off when they started have joined only each other, and no other node contacts them. Each
 seed has a back-off of its own, so a dead one delays no other.
 
-The view of the seed by which a node enters a large cluster, its introducer, is no news to anyone in it: the node
-spreads itself, and nothing of the view. If a thousand start, that would be most of what they send. In a small cluster
-it costs little, and those that start at once know each other sooner.
-
 A member that another node holds DEAD, and this node ALIVE, isn't declared dead on hearsay: it is sent the suspicion and
 probed, so that it refutes or fails here, too.
 
@@ -36,7 +32,6 @@ from .swim_messages import Sync, SyncDigest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .broadcasting import Broadcaster
     from .member_record import MemberRecord
     from .probing import Prober
     from .statements import Statement
@@ -54,8 +49,6 @@ _LAST_BACK_OFF_S: Final = 30.0
 _PROBES_AT_ONCE: Final = 32
 _MOST_ASKED: Final = 1024
 _MOST_ABSENT_WAITS: Final = 16
-_LARGE_VIEW: Final = 128
-"""How many statements a large view, or its first piece, has more than; with the longest tags no piece has so many."""
 
 
 class ViewSync:
@@ -70,11 +63,8 @@ class ViewSync:
         "_answered",
         "_asked",
         "_asking",
-        "_broadcaster",
         "_context",
         "_hearsay",
-        "_introducer",
-        "_is_entering",
         "_learn",
         "_not_before",
         "_packed_at",
@@ -85,10 +75,9 @@ class ViewSync:
         "is_joining",
     )
 
-    def __init__(self, context: Context, learn: Callable[..., None], prober: Prober, broadcaster: Broadcaster) -> None:
-        """Call ``learn(source, statement, is_news=...)`` with each received statement: whether it is to be spread."""
+    def __init__(self, context: Context, learn: Callable[[str, Statement], None], prober: Prober) -> None:
+        """Call `learn` with each received statement and its source."""
         self._context = context
-        self._broadcaster = broadcaster
         self._learn = learn
         self._prober = prober
         profile = context.profile
@@ -104,8 +93,6 @@ class ViewSync:
         self._packed_at = context.now
         self.is_joining: bool = False
         self._asking: Timer | None = None
-        self._introducer: str | None = None
-        self._is_entering = False
 
     def join(self, seeds: Sequence[str]) -> None:
         """Request the views of `seeds`, again and again until one has sent its own."""
@@ -157,41 +144,23 @@ class ViewSync:
         if source not in self._asked and source not in context.members:
             context.counts.unknown_sender += 1
             return
-        is_known, is_news = source in context.members, not self._introduces(source, len(message.statements))
         for statement in message.statements:
             member = context.members.get(statement.name)
             if member is not None and self._is_hearsay(statement, member):
                 self._schedule_probe(statement)
             else:
-                self._learn(source, statement, is_news=is_news)
+                self._learn(source, statement)
         if message.wanted and self._answered.is_due(source, Sync, context.now):
             buckets = range(len(context.members.digest.buckets))
             self._send_statements(source, [bucket for bucket in message.wanted if bucket in buckets])
-        if message.wanted and not is_news:  # the last piece
-            self._is_entering = False
-            self._broadcaster.put(context.own, is_new=True)
-        elif is_news and self._introducer is not None and not is_known and source in context.members:
-            self._request_view(source)  # it may be of another cluster: what was learnt since it was asked it lacks
         if self.is_joining and source in self._asked:
-            self._complete_join(source)
-
-    def _introduces(self, source: str, count: int) -> bool:
-        """Return whether `source` is the seed by which this node, which knew nobody else, enters a large cluster."""
-        members = self._context.members
-        knows_others = len(members.present) > (source in members)
-        if self.is_joining and source in self._asked and count > _LARGE_VIEW and not knows_others:
-            self._introducer, self._is_entering = source, True
-        return self._is_entering and source == self._introducer
-
-    def _complete_join(self, seed: str) -> None:
-        context = self._context
-        self.is_joining = False
-        context.effects.append(Notify(JoinCompleted(seed)))
-        is_first = not len(self._absent)
-        wait_s = context.profile.sync_interval_s * (0.75 + 0.5 * context.random.random())
-        self._absent.add(self._seeds[:MOST_SEEDS], context.now + wait_s)
-        if is_first:
-            context.timers.set(self._absent.next_due(), self._ask_absent)
+            self.is_joining = False
+            context.effects.append(Notify(JoinCompleted(source)))
+            is_first = not len(self._absent)
+            wait_s = context.profile.sync_interval_s * (0.75 + 0.5 * context.random.random())
+            self._absent.add(self._seeds[:MOST_SEEDS], context.now + wait_s)
+            if is_first:
+                context.timers.set(self._absent.next_due(), self._ask_absent)
 
     def was_asked(self, source: str) -> bool:
         """Return whether a view was requested by or from `source` a while ago."""

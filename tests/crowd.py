@@ -115,6 +115,13 @@ class Tally:
             yield bytes(size)
 
     @rpc
+    async def wait_for_items(self, key: str) -> AsyncGenerator[str]:
+        """Yield nothing, and stay until cancelled."""
+        with self._counted(key):
+            await trio.sleep_forever()
+        yield key
+
+    @rpc
     async def waste(self, key: str, node: Any, seconds: float) -> None:
         """Keep the whole process from running for that time, and then call `node`."""
         with self._counted(key):

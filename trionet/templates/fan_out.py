@@ -19,6 +19,7 @@ from trionet.errors import CallTimeout, MalformedRequest, TrionetError
 from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery, open_plain_nursery
 from trionet.replies import Replies
+from trionet.services.named_errors import leave_to_scope
 from trionet.under_trio import check_under_trio
 
 from .gathering import Answer, Gathering
@@ -110,6 +111,8 @@ async def collect(
         if not partial or exc.source != "deadline":
             raise
         outcomes.note_late(members)
+    if not partial:
+        await outcomes.leave_to_scope()
     return Replies(outcomes.values, outcomes.errors)
 
 
@@ -141,6 +144,11 @@ class Outcomes:
         if len(self.values) != self._enough:
             late = members.keys() - self.values.keys()
             self.errors = {sid: CallTimeout("no answer before the caller's deadline") for sid in late} | self.errors
+
+    async def leave_to_scope(self) -> None:
+        """Let the caller's own scope end the fan-out if the time of a member is over, and its own is; see there."""
+        for error in self.errors.values():
+            await leave_to_scope(error)
 
 
 async def _gather(

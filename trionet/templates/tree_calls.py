@@ -86,6 +86,8 @@ async def call_tree(
             if not partial or exc.source != "deadline":
                 raise
             outcomes.note_late(members)
+        if not partial:
+            await outcomes.leave_to_scope()
         replies = Replies(outcomes.values, outcomes.errors)
         if span is not None:
             span.describe(len(replies.values), len(replies.errors))
